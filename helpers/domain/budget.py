@@ -1,0 +1,77 @@
+"""The budget's fields in a workload that somebody else owns: what is put in and what is given back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from helpers.domain.estate import Estate
+from helpers.domain.estate_tenants import Tenant
+from helpers.domain.quantity import canonical_count
+
+API_VERSION = "apps/v1"
+
+
+class WorkloadIdentity(BaseModel):
+    """Which foreign workload: all that giving the fields back needs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tenant: str
+    namespace: str
+    kind: str
+    workload: str
+
+    def released_manifest(self) -> dict[str, Any]:
+        """The object with no field of ours: applying it gives back everything the manager owned."""
+        return {
+            "apiVersion": API_VERSION,
+            "kind": self.kind,
+            "metadata": {"name": self.workload, "namespace": self.namespace},
+        }
+
+    def to_triggers(self) -> dict[str, str]:
+        """Flat strings, as `null_resource.triggers` holds them and as a plan shows them."""
+        return {key: str(value) for key, value in self.model_dump().items()}
+
+
+class BudgetFields(WorkloadIdentity):
+    """The numbers, and where they go. `shares` 0 leaves the share resource alone."""
+
+    container: str
+    resource: str
+    budget_mib: int
+    share_resource: str
+    shares: int
+
+    def limits(self) -> dict[str, str]:
+        """`resources.limits` of the container. The request follows from the limit at pod creation."""
+        limits = {self.resource: canonical_count(self.budget_mib)}
+        if self.shares:
+            limits[self.share_resource] = canonical_count(self.shares)
+        return limits
+
+    def manifest(self) -> dict[str, Any]:
+        """The partial object for a server-side apply: only the fields that are ours."""
+        container = {"name": self.container, "resources": {"limits": self.limits()}}
+        return {**self.released_manifest(), "spec": {"template": {"spec": {"containers": [container]}}}}
+
+
+def workload_identity(tenant: Tenant) -> WorkloadIdentity:
+    """Which workload `tenant` is."""
+    return WorkloadIdentity(
+        tenant=tenant.name, namespace=tenant.namespace, kind=tenant.workload.kind, workload=tenant.workload.name
+    )
+
+
+def budget_fields(estate: Estate, tenant: Tenant) -> BudgetFields:
+    """The budget's fields of `tenant`."""
+    return BudgetFields(
+        **workload_identity(tenant).model_dump(),
+        container=tenant.workload.container,
+        resource=estate.resource,
+        budget_mib=tenant.budget_mib,
+        share_resource=estate.node(tenant.node).share_resource(),
+        shares=tenant.shares,
+    )

@@ -1,0 +1,71 @@
+"""What must hold of a `create` tenant's PodSpec so that the budget can be put into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from helpers.domain.errors import Problem, QuantityError
+from helpers.domain.estate import Estate
+from helpers.domain.estate_tenants import Tenant
+from helpers.domain.quantity import Quantity
+
+CONTAINER_LISTS = ("initContainers", "containers")
+
+
+def pod_problems(estate: Estate) -> Iterator[Problem]:
+    """Problems of every `create` tenant's `pod`; the rest of the PodSpec is the API server's to judge."""
+    shares = {node.name: node.share_resource() for node in estate.nodes}
+    for index, tenant in enumerate(estate.tenants):
+        if tenant.pod is not None:
+            ours = {estate.resource, shares.get(tenant.node, "")}
+            yield from _pod(f"tenants[{index}].pod", tenant, tenant.pod, ours)
+
+
+def _pod(path: str, tenant: Tenant, pod: Mapping[str, Any], ours: set[str]) -> Iterator[Problem]:
+    containers = pod.get("containers")
+    if not isinstance(containers, list) or not containers:
+        yield Problem(f"{path}.containers", "", "a pod has at least one container", "add containers: [{name, image}]")
+        return
+    names = [item.get("name") for item in containers if isinstance(item, dict)]
+    if tenant.workload.container not in names:
+        known = ", ".join(str(name) for name in names)
+        rule = f"workload.container ({tenant.workload.container}) is one of pod.containers"
+        yield Problem(f"{path}.containers", known, rule, "make the two names agree")
+    for block in CONTAINER_LISTS:
+        for index, container in enumerate(pod.get(block) or []):
+            yield from _container(f"{path}.{block}[{index}]", container, ours)
+
+
+def _container(path: str, container: Any, ours: set[str]) -> Iterator[Problem]:
+    if not isinstance(container, dict):
+        yield Problem(path, str(container), "a container is a mapping", "write {name: …, image: …}")
+        return
+    image = container.get("image")
+    if not isinstance(image, str) or not image:
+        yield Problem(f"{path}.image", str(image or ""), "a container has an image", "add image: repository:tag")
+    elif not _is_pinned(image):
+        rule = "an image is pinned by a tag other than latest, or by digest"
+        yield Problem(f"{path}.image", image, rule, "name the version that was tested")
+    resources = container.get("resources") or {}
+    for part in ("limits", "requests"):
+        for key, text in (resources.get(part) or {}).items():
+            yield from _resource(f"{path}.resources.{part}.{key}", key, text, ours)
+
+
+def _is_pinned(image: str) -> bool:
+    if "@sha256:" in image:
+        return True
+    _, colon, tag = image.rpartition("/")[2].partition(":")
+    return bool(colon) and tag not in ("", "latest")
+
+
+def _resource(path: str, key: str, text: Any, ours: set[str]) -> Iterator[Problem]:
+    if key in ours:
+        rule = "budget and shares come from budget_mib and shares; a second copy could differ"
+        yield Problem(path, str(text), rule, "remove it from the pod")
+        return
+    try:
+        Quantity.parse(str(text) if isinstance(text, int) and not isinstance(text, bool) else text)
+    except QuantityError as error:
+        yield Problem(path, str(text), str(error), "write it as Kubernetes does, such as 500m or 16Gi")

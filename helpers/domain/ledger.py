@@ -1,0 +1,190 @@
+"""The ledger: who owns which MiB, per node and per card.
+
+Built from a valid or an over-committed estate alike (review needs both); `seated` says which.
+Elastic tenants are listed with whether they would fit right now beside the always-on ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from helpers.domain.estate import Estate
+from helpers.domain.estate_nodes import Node
+from helpers.domain.estate_tenants import Tenant
+from helpers.domain.seating import Pod, Seating, Slot, seat
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One pod on one card."""
+
+    tenant: str
+    ordinal: int
+    budget_mib: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """One card of one node and the pods that the seating put there."""
+
+    node_index: int
+    gpu_index: int
+    model: str
+    physical_mib: int
+    advertised_mib: int
+    seats: tuple[Seat, ...]
+
+    @property
+    def seated_mib(self) -> int:
+        """Sum of the budgets on this card."""
+        return sum(seat.budget_mib for seat in self.seats)
+
+    @property
+    def slack_mib(self) -> int:
+        """Advertised MiB of this card that nobody was promised."""
+        return self.advertised_mib - self.seated_mib
+
+
+@dataclass(frozen=True)
+class TenantLine:
+    """One tenant in the ledger. `cards` names `(node_index, gpu_index)` of its pods, in pod order."""
+
+    tenant: Tenant
+    pods_count: int
+    cards: tuple[tuple[int, int], ...]
+    can_roll: bool
+    fits_now: bool
+
+    @property
+    def budget_sum_mib(self) -> int:
+        """MiB that all pods of the tenant hold together, without surge."""
+        return self.tenant.budget_mib * self.pods_count
+
+    @property
+    def surge_mib(self) -> int:
+        """MiB that a rolling update asks for on top."""
+        return self.tenant.budget_mib * self.tenant.surge_count()
+
+    @property
+    def shares_sum_count(self) -> int:
+        """Shares that all pods of the tenant hold together."""
+        return self.tenant.shares * self.pods_count
+
+
+@dataclass(frozen=True)
+class NodeLedger:
+    """One kind of node: `min_nodes` machines, their cards, and the tenants declared for them."""
+
+    node: Node
+    lines: tuple[TenantLine, ...]
+    cards: tuple[Card, ...]
+    seated: bool
+    seating_proved: bool
+
+    @property
+    def always_on(self) -> tuple[TenantLine, ...]:
+        """Tenants that must always have their place."""
+        return tuple(line for line in self.lines if not line.tenant.elastic)
+
+    @property
+    def elastic(self) -> tuple[TenantLine, ...]:
+        """Tenants that may stay Pending."""
+        return tuple(line for line in self.lines if line.tenant.elastic)
+
+    @property
+    def advertised_mib(self) -> int:
+        """MiB that all always-there nodes of this kind advertise."""
+        return self.node.advertised_mib * self.node.min_nodes
+
+    @property
+    def always_on_mib(self) -> int:
+        """MiB promised to always-on tenants."""
+        return sum(line.budget_sum_mib for line in self.always_on)
+
+    @property
+    def slack_mib(self) -> int:
+        """Advertised minus promised; negative when over-committed."""
+        return self.advertised_mib - self.always_on_mib
+
+    @property
+    def shares_count(self) -> int:
+        """Shares of all always-there nodes of this kind."""
+        return self.node.shares_count() * self.node.min_nodes
+
+    @property
+    def always_on_shares_count(self) -> int:
+        """Shares promised to always-on tenants."""
+        return sum(line.shares_sum_count for line in self.always_on)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All kinds of nodes of an estate, in the estate's order."""
+
+    nodes: tuple[NodeLedger, ...]
+
+    def line(self, tenant_name: str) -> TenantLine | None:
+        """The line of the tenant called `tenant_name`, or None."""
+        return next((line for node in self.nodes for line in node.lines if line.tenant.name == tenant_name), None)
+
+
+def build_ledger(estate: Estate) -> Ledger:
+    """The ledger of `estate`. Tenants whose node does not exist are left to `estate_checks`."""
+    tenants: dict[str, list[Tenant]] = {node.name: [] for node in estate.nodes}
+    for tenant in estate.tenants:
+        if tenant.node in tenants:
+            tenants[tenant.node].append(tenant)
+    return Ledger(tuple(_node_ledger(estate, node, tenants[node.name]) for node in estate.nodes))
+
+
+def _node_ledger(estate: Estate, node: Node, tenants: list[Tenant]) -> NodeLedger:
+    slots = _slots(node)
+    always_on = [pod for tenant in tenants if not tenant.elastic for pod in _pods(estate, tenant)]
+    seating = seat(always_on, slots, node.shares_count())
+    lines = tuple(_line(estate, node, tenant, always_on, slots, seating) for tenant in tenants)
+    return NodeLedger(node, lines, _cards(node, slots, seating), seating.complete, seating.proved)
+
+
+def _slots(node: Node) -> list[Slot]:
+    models = [(gpu.model, gpu.advertised_mib) for gpu in node.gpus for _ in range(gpu.count)]
+    return [
+        Slot(node_index, gpu_index, model, advertised_mib)
+        for node_index in range(node.min_nodes)
+        for gpu_index, (model, advertised_mib) in enumerate(models)
+    ]
+
+
+def _pods(estate: Estate, tenant: Tenant, extra: int = 0) -> list[Pod]:
+    pinned = tenant.workload.kind == "DaemonSet"
+    return [
+        Pod(tenant.name, i, tenant.budget_mib, tenant.shares, tenant.gpu_model, i if pinned else None)
+        for i in range(estate.pods_count(tenant) + extra)
+    ]
+
+
+def _line(
+    estate: Estate, node: Node, tenant: Tenant, always_on: list[Pod], slots: list[Slot], seating: Seating
+) -> TenantLine:
+    mine = [pod for pod in always_on if pod.tenant == tenant.name]
+    placed = [seating.seats[pod] for pod in mine if pod in seating.seats]
+    can_roll = tenant.rolls_without_room() or not seating.complete
+    if not can_roll:
+        # One surge pod is what a rolling update needs to make a step.
+        one_more = _pods(estate, tenant, extra=1)[-1:]
+        can_roll = seat([*always_on, *one_more], slots, node.shares_count()).complete
+    fits_now = seating.complete
+    if tenant.elastic and fits_now:
+        fits_now = seat([*always_on, *_pods(estate, tenant)], slots, node.shares_count()).complete
+    cards = tuple((slot.node_index, slot.gpu_index) for slot in placed)
+    return TenantLine(tenant, estate.pods_count(tenant), cards, can_roll, fits_now)
+
+
+def _cards(node: Node, slots: list[Slot], seating: Seating) -> tuple[Card, ...]:
+    physical = [gpu.physical_mib for gpu in node.gpus for _ in range(gpu.count)]
+    seats: dict[Slot, list[Seat]] = {slot: [] for slot in slots}
+    for pod, slot in seating.seats.items():
+        seats[slot].append(Seat(pod.tenant, pod.ordinal, pod.budget_mib))
+    return tuple(
+        Card(slot.node_index, slot.gpu_index, slot.model, physical[slot.gpu_index], slot.advertised_mib, tuple(here))
+        for slot, here in seats.items()
+    )

@@ -1,0 +1,52 @@
+"""Every name that two sides must agree on: labels, field managers, Leases, variables, namespaces.
+
+The stack that sets a name and the helper that reads it import it from here, so they cannot differ.
+"""
+
+from __future__ import annotations
+
+import re
+
+DEFAULT_LABEL_PREFIX = "gpumem.io"
+
+ENV_ESTATE = "GPUMEM_ESTATE"
+# The JSON of one Terraform step's triggers; the step's helper reads nothing else.
+ENV_STEP = "GPUMEM_STEP"
+
+FIELD_MANAGER_CAPACITY = "gpumem-capacity"
+FIELD_MANAGER_BUDGET = "gpumem-budget"
+FIELD_MANAGER_RELEASE = "gpumem-release"
+FIELD_MANAGER_REPLICAS = "gpumem-replicas"
+FIELD_MANAGER_TERRAFORM = "gpumem-terraform"
+
+CAPACITY_SERVICE_ACCOUNT = "gpumem-capacity"
+CAPACITY_CONFIG_MAP = "gpumem-capacity"
+CAPACITY_CONFIG_KEY = "capacity.json"
+CAPACITY_LEASE = "gpumem-capacity"
+
+DEVICE_PLUGIN_CONFIG_LABEL = "nvidia.com/device-plugin.config"
+
+DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+DNS_SUBDOMAIN = rf"{DNS_LABEL}(?:\.{DNS_LABEL})*"
+LABEL_VALUE = r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
+QUALIFIED_NAME = rf"(?:{DNS_SUBDOMAIN}/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
+
+
+def is_dns_label(text: str) -> bool:
+    """Whether `text` may name a namespace, a container or (for short names) any object."""
+    return re.fullmatch(DNS_LABEL, text) is not None
+
+
+def is_dns_subdomain(text: str) -> bool:
+    """Whether `text` may name an object such as a Deployment or a node."""
+    return len(text) <= 253 and re.fullmatch(DNS_SUBDOMAIN, text) is not None
+
+
+def is_qualified_name(text: str) -> bool:
+    """Whether `text` is a label or annotation key: `name` or `prefix/name`."""
+    return re.fullmatch(QUALIFIED_NAME, text) is not None
+
+
+def label_selector(labels: dict[str, str]) -> str:
+    """`{a: b, c: d}` as the API's `a=b,c=d`, in a stable order."""
+    return ",".join(f"{key}={labels[key]}" for key in sorted(labels))

@@ -1,0 +1,82 @@
+"""The Kubernetes API as services see it: objects are plain mappings, errors are ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Manifest = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ObjectRef:
+    """One object, or (with an empty name) a collection. `namespace` is empty for cluster-scoped kinds."""
+
+    api_version: str
+    kind: str
+    name: str = ""
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        """`Deployment immich/immich-server`, as messages name it."""
+        place = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return f"{self.kind} {place}".strip()
+
+
+@dataclass(frozen=True)
+class WatchEvent:
+    """One change: `object` is the whole new (for DELETED: last) object."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED"]
+    object: Manifest
+
+
+class Cluster(Protocol):
+    """Reads and writes of the Kubernetes API.
+
+    Every method raises `helpers.domain.errors.ClusterError` or one of its kinds (NotFound,
+    Conflict, Forbidden); the message names verb and object.
+    """
+
+    def server_version(self) -> str:
+        """`major.minor` of the API server."""
+        ...
+
+    def get(self, ref: ObjectRef) -> Manifest | None:
+        """The object, or None where it does not exist."""
+        ...
+
+    def list(self, ref: ObjectRef, *, label_selector: str = "", field_selector: str = "") -> list[dict[str, Any]]:
+        """Objects of ref's kind, in its namespace or (empty) in all; `apiVersion` and `kind` filled in."""
+        ...
+
+    def apply(
+        self,
+        manifest: Manifest,
+        *,
+        field_manager: str,
+        force: bool = False,
+        subresource: str = "",
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Server-side apply; the manager owns exactly the fields in `manifest`. Conflict names the owner."""
+        ...
+
+    def merge_patch(
+        self, ref: ObjectRef, patch: Manifest, *, field_manager: str, subresource: str = "", dry_run: bool = False
+    ) -> dict[str, Any]:
+        """JSON merge patch. `metadata.resourceVersion` in `patch` makes it fail with Conflict on a stale read."""
+        ...
+
+    def create(self, manifest: Manifest, *, field_manager: str, dry_run: bool = False) -> dict[str, Any]:
+        """Create; Conflict where it exists."""
+        ...
+
+    def watch(self, ref: ObjectRef, *, label_selector: str = "", stop: Callable[[], bool]) -> Iterator[WatchEvent]:
+        """Changes of ref's kind for ever, beginning with ADDED for what is there.
+
+        Reconnects, and lists again after 410 Gone; ends when `stop()` is true (asked at least every
+        few seconds). Raises only what a retry cannot mend (Forbidden).
+        """
+        ...
