@@ -99,17 +99,17 @@ class Api:
             raise
         return True
 
-    def watch(self, path: str, version: str, *, bound_seconds: int = 240, **query: str) -> Iterator[Object]:
+    def watch(self, path: str, version: str, query: Mapping[str, str], bound_seconds: int = 240) -> Iterator[Object]:
         """Events after resource version `version`; ends when the server ends the watch.
 
         Raises:
             ApiError: The version is too old (410), or the connection broke (0).
         """
-        query |= {"watch": "true", "resourceVersion": version, "timeoutSeconds": str(bound_seconds)}
-        query |= {"allowWatchBookmarks": "true"}
+        asked = {"watch": "true", "resourceVersion": version, "timeoutSeconds": str(bound_seconds)}
+        asked |= {"allowWatchBookmarks": "true", **query}
         connection = self._connect(bound_seconds + REQUEST_BOUND_SECONDS)
         try:
-            connection.request("GET", f"{path}?{urlencode(query)}")
+            connection.request("GET", f"{path}?{urlencode(asked)}")
             answer = connection.getresponse()
             if answer.status != http.client.OK:
                 raise _refusal("WATCH", path, answer.status, answer.read())
@@ -121,9 +121,7 @@ class Api:
             connection.close()
 
     def _connect(self, bound_seconds: float) -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection(
-            "127.0.0.1", self._port, context=self._context, timeout=bound_seconds
-        )
+        return http.client.HTTPSConnection("127.0.0.1", self._port, context=self._context, timeout=bound_seconds)
 
     def _json(
         self, method: str, path: str, query: Mapping[str, str], body: Object | None = None, content_type: str = JSON

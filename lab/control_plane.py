@@ -42,9 +42,10 @@ class ControlPlane:
         """
         etcd = self._run("etcd", self._etcd(), started)
         apiserver = self._run("kube-apiserver", self._apiserver(), started)
+        wait_until_healthy(self._api("apiserver"), "/readyz", apiserver, [etcd])
+        # Not earlier: these two end at once where no API server answers.
         controllers = self._run("kube-controller-manager", self._controller_manager(), started)
         scheduler = self._run("kube-scheduler", self._scheduler(), started)
-        wait_until_healthy(self._api("apiserver"), "/readyz", apiserver, [etcd])
         wait_until_healthy(self._api("controller-manager"), "/healthz", controllers, [etcd, apiserver])
         wait_until_healthy(self._api("scheduler"), "/healthz", scheduler, [etcd, apiserver])
         # Admission refuses every pod of a namespace until its default ServiceAccount is there.
@@ -53,7 +54,7 @@ class ControlPlane:
 
     def _api(self, port_name: str) -> Api:
         pair = self._pair("admin")
-        return Api(Credentials(self._ports[port_name], self._pki("ca.crt"), pair.cert, pair.key))
+        return Api(Credentials(self._ports[port_name], self._paths.pki / "ca.crt", pair.cert, pair.key))
 
     def _run(self, name: str, arguments: list[str], started: Started) -> LabProcess:
         process = processes.start(
@@ -202,8 +203,10 @@ def wait_until_healthy(api: Api, path: str, process: LabProcess, needed: list[La
             return
         for each in [*needed, process]:
             if not processes.alive(each):
-                raise LabError(f"{each.name} ended while the lab was starting; its last words ({each.log}):\n"
-                               f"{processes.log_tail(each)}")
+                raise LabError(
+                    f"{each.name} ended while the lab was starting; its last words ({each.log}):\n"
+                    f"{processes.log_tail(each)}"
+                )
         if time.monotonic() > deadline:
             raise LabError(
                 f"{process.name} did not answer {path} within {READY_BOUND_SECONDS:.0f} s ({said}); "

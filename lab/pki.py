@@ -127,14 +127,14 @@ def create_pki(folder: Path) -> Authority:
     authority.client("pod-life", POD_LIFE, [ADMIN_GROUP])
     key = ec.generate_private_key(ec.SECP256R1())
     write_private(folder / "service-account.key", _key_pem(key))
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     (folder / "service-account.pub").write_bytes(public)
     return authority
 
 
-def write_kubeconfig(path: Path, server: str, ca: Path, user: str, *, pair: KeyPair | None = None, token: str = "") -> Path:
+def write_kubeconfig(
+    path: Path, server: str, ca: Path, user: str, *, pair: KeyPair | None = None, token: str = ""
+) -> Path:
     """A kubeconfig with everything embedded (it can be copied away), mode 0600.
 
     Exactly one of `pair` (client certificate) and `token` (bearer) says who it is.

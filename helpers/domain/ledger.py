@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from helpers.domain.estate import Estate
 from helpers.domain.estate_nodes import Node
 from helpers.domain.estate_tenants import Tenant
-from helpers.domain.seating import Pod, Seating, Slot, seat
+from helpers.domain.seating import Pod, Room, Seating, Slot, seat
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,11 @@ def _node_ledger(estate: Estate, node: Node, tenants: list[Tenant]) -> NodeLedge
     slots = _slots(node)
     always_on = [pod for tenant in tenants if not tenant.elastic for pod in _pods(estate, tenant)]
     seating = seat(always_on, slots, node.shares_count())
-    lines = tuple(_line(estate, node, tenant, always_on, slots, seating) for tenant in tenants)
+    room = Room(seating, slots, node.shares_count()) if seating.complete else None
+    places: dict[str, list[tuple[int, int]]] = {}
+    for pod, slot in sorted(seating.seats.items(), key=lambda item: item[0].ordinal):
+        places.setdefault(pod.tenant, []).append((slot.node_index, slot.gpu_index))
+    lines = tuple(_line(estate, tenant, room, tuple(places.get(tenant.name, ()))) for tenant in tenants)
     return NodeLedger(node, lines, _cards(node, slots, seating), seating.complete, seating.proved)
 
 
@@ -162,20 +166,14 @@ def _pods(estate: Estate, tenant: Tenant, extra: int = 0) -> list[Pod]:
     ]
 
 
-def _line(
-    estate: Estate, node: Node, tenant: Tenant, always_on: list[Pod], slots: list[Slot], seating: Seating
-) -> TenantLine:
-    mine = [pod for pod in always_on if pod.tenant == tenant.name]
-    placed = [seating.seats[pod] for pod in mine if pod in seating.seats]
-    can_roll = tenant.rolls_without_room() or not seating.complete
-    if not can_roll:
+def _line(estate: Estate, tenant: Tenant, room: Room | None, cards: tuple[tuple[int, int], ...]) -> TenantLine:
+    """`room`: what the always-on tenants leave; None where they have no seating, so nobody has room."""
+    own = _pods(estate, tenant) if tenant.elastic else []
+    fits_now = room is not None and (not tenant.elastic or room.fits(own))
+    can_roll = tenant.rolls_without_room() or room is None
+    if room is not None and not can_roll:
         # One surge pod is what a rolling update needs to make a step.
-        one_more = _pods(estate, tenant, extra=1)[-1:]
-        can_roll = seat([*always_on, *one_more], slots, node.shares_count()).complete
-    fits_now = seating.complete
-    if tenant.elastic and fits_now:
-        fits_now = seat([*always_on, *_pods(estate, tenant)], slots, node.shares_count()).complete
-    cards = tuple((slot.node_index, slot.gpu_index) for slot in placed)
+        can_roll = room.fits([*own, *_pods(estate, tenant, extra=1)[-1:]])
     return TenantLine(tenant, estate.pods_count(tenant), cards, can_roll, fits_now)
 
 

@@ -52,6 +52,15 @@ _Loader.add_implicit_resolver(
 )
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes as Go writers do, so that a plan shows the same text with either provider."""
+
+    def choose_scalar_style(self) -> str:
+        """Double quotes where PyYAML would take single ones."""
+        style = str(super().choose_scalar_style())
+        return '"' if style == "'" else style
+
+
 @dataclass(frozen=True)
 class Identity:
     """What makes two manifests the same object; any change replaces the resource."""
@@ -81,7 +90,7 @@ def parse(yaml_body: str) -> JsonObject:
         Failure: no YAML, not exactly one object, or no kind, apiVersion or name.
     """
     try:
-        documents = [document for document in yaml.load_all(yaml_body, _Loader) if document is not None]  # noqa: S506
+        documents = [document for document in yaml.load_all(yaml_body, _Loader) if document is not None]
         found = json.loads(json.dumps(documents))
     except (yaml.YAMLError, TypeError, ValueError) as exc:
         raise Failure("yaml_body is not a manifest", f"yaml_body must be YAML of one object: {exc}") from exc
@@ -110,7 +119,7 @@ def readable(manifest: JsonObject) -> str:
     shown = json.loads(json.dumps(manifest))
     if identity(manifest).kind == "Secret" and identity(manifest).api_version == "v1":
         shown.update({field: HIDDEN_VALUE for field in ("data", "stringData") if field in shown})
-    return yaml.safe_dump(shown, sort_keys=True, allow_unicode=True, width=10**6)
+    return yaml.dump(shown, Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=10**6)
 
 
 def flatten(thing: JsonObject) -> dict[str, str]:

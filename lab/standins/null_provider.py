@@ -57,14 +57,12 @@ class NullResource(Resource):  # type: ignore[misc]
     def delete(self, ctx: Any, current: State) -> None:
         """Forgets it."""
 
-    def upgrade(self, ctx: Any, version: int, old: State) -> State:  # noqa: ARG002
-        """States of every version are alike."""
-        return old
-
 
 def _set_values(triggers: Any) -> Any:
     """Triggers without null values: a key that appears with null is no change, as in the real provider."""
-    return {key: value for key, value in (triggers or {}).items() if value is not None} if triggers is not Unknown else triggers
+    if triggers is Unknown:
+        return triggers
+    return {key: value for key, value in (triggers or {}).items() if value is not None}
 
 
 class NullProvider(Provider):  # type: ignore[misc]

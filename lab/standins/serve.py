@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import json
 import os
 import signal
 import sys
@@ -20,6 +21,10 @@ from concurrent import futures
 from typing import Any, Protocol
 
 import grpc  # type: ignore[import-untyped]
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from tf import provider as tf_provider
 from tf.gen import (
     grpc_controller_pb2,
@@ -28,7 +33,7 @@ from tf.gen import (
     tfplugin_pb2,
     tfplugin_pb2_grpc,
 )
-from tf.utils import Diagnostics
+from tf.utils import Diagnostics, to_dynamic_value
 
 from lab.standins.failure import Failure
 
@@ -81,6 +86,12 @@ class Servicer(tf_provider.ProviderServicer):  # type: ignore[misc]
         response.diagnostics.extend(diagnostics.to_pb())
         return response
 
+    def UpgradeResourceState(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
+        """Keeps what the schema knows: a state that the real provider wrote has attributes that a stand-in lacks."""
+        held = json.loads(request.raw_state.json)
+        kept = {name: held.get(name) for name in self._get_res_attrs(request.type_name)}
+        return tfplugin_pb2.UpgradeResourceState.Response(upgraded_state=to_dynamic_value(kept))
+
     def ApplyResourceChange(self, request: Any, context: Any) -> Any:  # noqa: N802
         """As ``tf`` does it, with the legacy flag."""
         response = super().ApplyResourceChange(request, context)
@@ -95,14 +106,10 @@ class Servicer(tf_provider.ProviderServicer):  # type: ignore[misc]
 
 def _certificate() -> tuple[bytes, bytes, bytes]:
     """A key and a certificate for this process only: ``(key PEM, certificate PEM, certificate DER)``."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
-    usages = [x509.ExtendedKeyUsageOID.SERVER_AUTH, x509.ExtendedKeyUsageOID.CLIENT_AUTH]
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)

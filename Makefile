@@ -1,0 +1,53 @@
+# The only door. `make help` lists what is behind it.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+# `make demo KUBECONFIG=FILE` uses that cluster; a KUBECONFIG of the environment is never touched by the demo.
+DEMO_CLUSTER := $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(KUBECONFIG))
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help setup demo demo-down check lint types contracts fast test synth plan docs bench clean
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+setup: ## Install what the project needs into .venv
+	@./lab/setup.sh
+
+demo: setup ## The embedded cluster, the example estate applied in order, one tenant overflowing
+	@$(BIN)/python -m lab.demo up $(DEMO_CLUSTER)
+
+demo-down: ## Remove all that the demo made
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m lab.demo down; fi
+
+lint: setup ## ruff, yamllint, import contracts
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
+	@$(BIN)/yamllint --strict gpumem.yaml estates
+	@$(BIN)/lint-imports --no-cache | tail -n 3
+
+types: setup ## mypy, strict, tests included
+	@$(BIN)/mypy --no-error-summary
+
+check: setup lint types ## lint + types + import contracts + the fast tests
+	@$(BIN)/pytest -q tests/unit tests/cases tests/docs tests/synth -m "not lab and not terraform"
+
+test: ## Every test, with the control plane; what CI runs
+	@./lab/setup.sh --with-node
+	@$(MAKE) --no-print-directory lint types
+	@$(BIN)/pytest -q
+	@$(BIN)/python docs/generate.py --check
+
+synth: setup ## Synthesise the stacks into cdktf.out
+	@$(BIN)/python main.py && ls cdktf.out/stacks
+
+plan: setup ## terraform plan of both stacks against the current KUBECONFIG
+	@$(BIN)/python -m lab.plan
+
+docs: setup ## Write the generated reference again
+	@$(BIN)/python docs/generate.py
+
+bench: setup ## Benchmarks; each prints one JSON line
+	@for file in bench/*.py; do $(BIN)/python $$file || exit 1; done
+
+clean: demo-down ## Remove everything that was installed or built here (the tool cache stays)
+	@rm -rf .venv .lab node_modules cdktf.out .mypy_cache .ruff_cache .hypothesis

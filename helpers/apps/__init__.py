@@ -1,0 +1,1 @@
+"""Thin programs: settings → adapters → service → exit code."""

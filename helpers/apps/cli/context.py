@@ -1,0 +1,138 @@
+"""Options that several commands share, and the connections made from them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from pydantic import BaseModel, ValidationError
+
+from helpers.domain import names
+from helpers.domain.errors import InputError
+from helpers.domain.estate import Estate
+from helpers.domain.estate_checks import did_you_mean
+from helpers.domain.estate_tenants import Tenant
+from helpers.ports.cluster import Cluster
+from helpers.rendering.estate_file import load_estate
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def estate_option(command: Command) -> Command:
+    """`-f FILE`: the estate."""
+    return click.option(
+        "-f",
+        "--filename",
+        "estate_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=Path("gpumem.yaml"),
+        envvar=names.ENV_ESTATE,
+        show_default=True,
+        help="The estate file.",
+    )(command)
+
+
+def cluster_options(command: Command) -> Command:
+    """`--kubeconfig`, `--context`: which cluster."""
+    command = click.option("--context", default=None, help="The kubeconfig context.")(command)
+    return click.option(
+        "--kubeconfig",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=None,
+        help="The kubeconfig; otherwise $KUBECONFIG, in-cluster, ~/.kube/config.",
+    )(command)
+
+
+def dry_run_option(command: Command) -> Command:
+    """`--dry-run`."""
+    return click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")(command)
+
+
+def step_option(command: Command) -> Command:
+    """`--step`: how Terraform runs this command."""
+    return click.option(
+        "--step", is_flag=True, help=f"Read the input from ${names.ENV_STEP} (set by Terraform) instead of the estate."
+    )(command)
+
+
+def tenant_argument(*, required: bool = True) -> Callable[[Command], Command]:
+    """`TENANT`, completed from the estate."""
+    return click.argument("tenant", required=required, shell_complete=_complete_tenant)
+
+
+def _complete_tenant(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    estate_file = ctx.params.get("estate_file") or Path(os.environ.get(names.ENV_ESTATE, "gpumem.yaml"))
+    try:
+        estate, _ = load_estate(estate_file, allow_overcommit=True)
+    except InputError:
+        # A completion has nowhere to print to; the command itself will report the file.
+        return []
+    return [tenant.name for tenant in estate.tenants if tenant.name.startswith(incomplete)]
+
+
+def read_estate(estate_file: Path) -> Estate:
+    """The estate, its warnings on stderr.
+
+    The always-on arithmetic is validate's and the stacks' to refuse: an operator must be able to
+    release a tenant of an estate that someone over-committed.
+    """
+    estate, warnings = load_estate(estate_file, allow_overcommit=True)
+    for warning in warnings:
+        click.echo(warning.text(), err=True)
+    return estate
+
+
+def find_tenant(estate: Estate, name: str) -> Tenant:
+    """The tenant called `name`.
+
+    Raises:
+        InputError: there is none; names the closest.
+    """
+    tenant = estate.tenant(name)
+    if tenant is None:
+        raise InputError(f'no tenant "{name}" in the estate: {did_you_mean(name, (t.name for t in estate.tenants))}')
+    return tenant
+
+
+def step_input() -> dict[str, Any]:
+    """The triggers of the Terraform step that runs this command.
+
+    Raises:
+        InputError: the variable is missing or holds no JSON object.
+    """
+    text = os.environ.get(names.ENV_STEP, "")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"${names.ENV_STEP} = {text!r}: --step needs the step's triggers as JSON there; Terraform sets it. "
+            "Without Terraform, leave --step out and name the estate with -f."
+        ) from error
+    if not isinstance(value, dict):
+        raise InputError(f"${names.ENV_STEP} holds a {type(value).__name__}, not an object of triggers")
+    return value
+
+
+def parse_settings(model: type[Settings], value: Any, source: str) -> Settings:
+    """`value` as `model`.
+
+    Raises:
+        InputError: names `source` and every field that is wrong.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        raise InputError(f"{source}: {found}") from error
+
+
+def connect_cluster(kubeconfig: Path | None, context: str | None) -> Cluster:
+    """The cluster; imported late because the client takes a third of a second to load."""
+    from helpers.adapters.kubernetes_ import connect
+
+    return connect(kubeconfig, context)

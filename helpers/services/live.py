@@ -1,0 +1,107 @@
+"""What a cluster shows of an estate: capacity on the nodes, tenants' pods, and why some are Pending."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from helpers.domain.capacity import NodeCapacity, capacity_settings
+from helpers.domain.estate import Estate
+from helpers.domain.estate_tenants import Tenant
+from helpers.domain.quantity import Quantity
+from helpers.domain.report import NodeRow, Report, TenantRow, TenantState, static_report
+from helpers.ports.cluster import Cluster, Manifest, ObjectRef
+
+_FINISHED = ("Succeeded", "Failed")
+
+
+def live_report(cluster: Cluster, estate: Estate) -> Report:
+    """The report of `estate` with what `cluster` shows now."""
+    report = static_report(estate)
+    states = tenant_states(cluster, estate)
+    shown = _shown_by_kind(cluster, estate)
+    nodes = tuple(_with_live(node, states, shown) for node in report.nodes)
+    return report.model_copy(update={"live": True, "nodes": nodes})
+
+
+def _with_live(
+    node: NodeRow, states: Mapping[str, TenantState], shown: Mapping[str, dict[str, int | None]]
+) -> NodeRow:
+    tenants: tuple[TenantRow, ...] = tuple(
+        row.model_copy(update={"state": states[row.tenant]}) for row in node.tenants
+    )
+    return node.model_copy(update={"tenants": tenants, "shown_mib": shown[node.name]})
+
+
+def _shown_by_kind(cluster: Cluster, estate: Estate) -> dict[str, dict[str, int | None]]:
+    settings = capacity_settings(estate)
+    shown: dict[str, dict[str, int | None]] = {kind.name: {} for kind in settings.nodes}
+    for node in cluster.list(ObjectRef("v1", "Node")):
+        name, labels = node["metadata"]["name"], node["metadata"].get("labels", {})
+        for kind in settings.nodes:
+            if kind.matches(name, labels):
+                shown[kind.name][name] = _allocatable_mib(node, estate.resource, kind)
+    return shown
+
+
+def _allocatable_mib(node: Manifest, resource: str, kind: NodeCapacity) -> int | None:
+    text = node.get("status", {}).get("allocatable", {}).get(resource)
+    if text is None:
+        return None
+    return Quantity.parse(text).as_count(f"node {node['metadata']['name']} ({kind.name}) allocatable {resource}")
+
+
+def tenant_states(cluster: Cluster, estate: Estate) -> dict[str, TenantState]:
+    """`{tenant: state}` for every tenant of `estate`, those without pods included."""
+    owners = {tenant.key: tenant for tenant in estate.tenants}
+    pods: dict[str, list[Manifest]] = {tenant.name: [] for tenant in estate.tenants}
+    for namespace in sorted({tenant.namespace for tenant in estate.tenants}):
+        replica_sets = _owners_of_replica_sets(cluster, namespace)
+        for pod in cluster.list(ObjectRef("v1", "Pod", namespace=namespace)):
+            tenant = _tenant_of(pod, namespace, replica_sets, owners)
+            if tenant is not None:
+                pods[tenant.name].append(pod)
+    return {name: _state(found) for name, found in pods.items()}
+
+
+def _owners_of_replica_sets(cluster: Cluster, namespace: str) -> dict[str, tuple[str, str]]:
+    found = {}
+    for replica_set in cluster.list(ObjectRef("apps/v1", "ReplicaSet", namespace=namespace)):
+        owner = _controller(replica_set)
+        if owner is not None:
+            found[str(replica_set["metadata"]["name"])] = owner
+    return found
+
+
+def _controller(item: Manifest) -> tuple[str, str] | None:
+    references: list[dict[str, Any]] = item["metadata"].get("ownerReferences", [])
+    return next(((str(ref["kind"]), str(ref["name"])) for ref in references if ref.get("controller")), None)
+
+
+def _tenant_of(
+    pod: Manifest,
+    namespace: str,
+    replica_sets: Mapping[str, tuple[str, str]],
+    owners: Mapping[tuple[str, str, str], Tenant],
+) -> Tenant | None:
+    owner = _controller(pod)
+    if owner is not None and owner[0] == "ReplicaSet":
+        owner = replica_sets.get(owner[1])
+    return owners.get((namespace, *owner)) if owner is not None else None
+
+
+def _state(pods: list[Manifest]) -> TenantState:
+    phases = [str(pod.get("status", {}).get("phase", "Unknown")) for pod in pods]
+    running, pending = phases.count("Running"), phases.count("Pending")
+    other = sum(phase not in ("Running", "Pending", *_FINISHED) for phase in phases)
+    reasons = [reason for reason in map(_pending_reason, pods) if reason]
+    return TenantState(
+        running_count=running, pending_count=pending, other_count=other, reason=reasons[0] if reasons else ""
+    )
+
+
+def _pending_reason(pod: Manifest) -> str:
+    for condition in pod.get("status", {}).get("conditions", []):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return str(condition.get("message", condition.get("reason", "")))
+    return ""

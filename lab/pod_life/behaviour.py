@@ -1,0 +1,76 @@
+"""What a simulated pod does, read from its annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+PREFIX = "lab.gpumem.io/"
+EXIT_AFTER_SECONDS = f"{PREFIX}exit-after-seconds"
+EXIT_CODE = f"{PREFIX}exit-code"
+LOG = f"{PREFIX}log"
+USED_MIB = f"{PREFIX}used-mib"
+READY_AFTER_SECONDS = f"{PREFIX}ready-after-seconds"
+TERMINATE_AFTER_SECONDS = f"{PREFIX}terminate-after-seconds"
+
+HIGHEST_EXIT_CODE = 255
+Number = TypeVar("Number", int, float)
+
+
+class BehaviourError(ValueError):
+    """An annotation that cannot be read; shown on the pod as its container's waiting message."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """A pod's life.
+
+    Attributes:
+        exit_after_seconds: Its containers end this long after they start; None: never.
+        exit_code: With this code, 0-255.
+        log: The text that ``kubectl logs`` shows first.
+        used_mib: GPU memory that it uses while it runs, MiB.
+        ready_after_seconds: It answers probes this long after it starts.
+        terminate_after_seconds: It needs this long to end when deleted, at most its grace period.
+    """
+
+    exit_after_seconds: float | None = None
+    exit_code: int = 0
+    log: str = ""
+    used_mib: int = 0
+    ready_after_seconds: float = 0.0
+    terminate_after_seconds: float = 0.0
+
+
+def read(annotations: Mapping[str, str]) -> Behaviour:
+    """The behaviour that a pod's annotations describe.
+
+    Raises:
+        BehaviourError: A value is no number or out of range, or a key with our prefix is unknown.
+    """
+    known = {EXIT_AFTER_SECONDS, EXIT_CODE, LOG, USED_MIB, READY_AFTER_SECONDS, TERMINATE_AFTER_SECONDS}
+    if unknown := sorted(key for key in annotations if key.startswith(PREFIX) and key not in known):
+        raise BehaviourError(f"annotation {unknown[0]} is unknown; known are {', '.join(sorted(known))}")
+    exits = EXIT_AFTER_SECONDS in annotations
+    return Behaviour(
+        exit_after_seconds=_number(annotations, EXIT_AFTER_SECONDS, float) if exits else None,
+        exit_code=_number(annotations, EXIT_CODE, int, HIGHEST_EXIT_CODE),
+        log=annotations.get(LOG, ""),
+        used_mib=_number(annotations, USED_MIB, int),
+        ready_after_seconds=_number(annotations, READY_AFTER_SECONDS, float),
+        terminate_after_seconds=_number(annotations, TERMINATE_AFTER_SECONDS, float),
+    )
+
+
+def _number(
+    annotations: Mapping[str, str], key: str, read_as: Callable[[str], Number], most: float = float(2**40)
+) -> Number:
+    text = annotations.get(key, "0")
+    try:
+        value = read_as(text)
+    except ValueError as error:
+        raise BehaviourError(f"annotation {key} is {text!r}, which is no number") from error
+    if not 0 <= value <= most:  # also refuses NaN
+        raise BehaviourError(f"annotation {key} is {text!r}; it may be 0 to {most:g}")
+    return value

