@@ -11,8 +11,15 @@ from pathlib import Path
 
 TMP = Path("/tmp")  # noqa: S108 - not our choice
 RUNTIME_SOCKETS = "kubelet_remote_*.sock"
-ROOT_FOLDER = re.compile(r"Using (/tmp/hollow-kubelet\.\w+) as root dir")
 KUBELET_LOGS = "kubelet-*.log"
+
+
+def root_folder_pattern(tmp: Path) -> re.Pattern[str]:
+    """Finds the root folders that hollow kubelets made in `tmp` in their logs."""
+    return re.compile(rf"Using ({re.escape(str(tmp))}/hollow-kubelet\.\w+) as root dir")
+
+
+ROOT_FOLDER = root_folder_pattern(TMP)
 
 
 def remove_leftovers(logs: Iterable[Path]) -> None:

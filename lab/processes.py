@@ -136,11 +136,24 @@ def _kill(pids: Sequence[int]) -> None:
             ) from error
     deadline = time.monotonic() + KILL_BOUND_SECONDS
     for pid in pids:
-        while _started_ticks(pid) is not None:
+        while not _has_gone(pid):
             if time.monotonic() > deadline:
                 raise LabError(f"process {pid} of the lab did not end {KILL_BOUND_SECONDS:.0f} s after SIGKILL")
             time.sleep(0.01)
-        _reap(pid)
+
+
+def _has_gone(pid: int) -> bool:
+    """Whether nothing of a killed process holds a file or port any more.
+
+    The first thread is a zombie as soon as it has ended, while others may still be ending.
+    """
+    _reap(pid)
+    if _started_ticks(pid) is not None:
+        return False
+    try:
+        return len(list((PROC / str(pid) / "task").iterdir())) <= 1
+    except OSError:
+        return True
 
 
 def _reap(pid: int) -> None:

@@ -7,49 +7,30 @@ agree on (the arithmetic). Both raise nothing on their own when read through
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from helpers.domain import names
-from helpers.domain.estate_base import DnsLabel, DnsSubdomain, EstateModel, broken_rule
+from helpers.domain.estate_base import DnsLabel, DnsSubdomain, EstateModel
 from helpers.domain.estate_nodes import Node
 from helpers.domain.estate_tenants import Tenant
+from helpers.domain.estate_texts import (
+    CronSchedule,
+    ExtendedResource,
+    ImageDigest,
+    ImageRepository,
+    ImageTag,
+    KubernetesVersion,
+    VersionConstraint,
+)
 from helpers.domain.memory import PositiveMib
-
-
-def _extended_resource(value: str) -> str:
-    prefix, _, name = value.partition("/")
-    if not name or not names.is_qualified_name(value) or "kubernetes.io" in prefix:
-        raise broken_rule(
-            "an extended resource is `domain/name`, and the domain is not kubernetes.io",
-            "use a domain of your own, such as example.com/gpumem",
-        )
-    if prefix == "nvidia.com":
-        raise broken_rule(
-            "nvidia.com/… belongs to the device plugin, which would overwrite the number",
-            "use a domain of your own, such as example.com/gpumem",
-        )
-    return value
-
-
-def _kubernetes_version(value: str) -> str:
-    if re.fullmatch(r"1\.[0-9]{1,3}", value) is None:
-        raise broken_rule("the cluster's version as major.minor, quoted", 'write it as "1.36"')
-    return value
-
-
-def _cron(value: str) -> str:
-    if len(value.split()) != 5 or re.fullmatch(r"[0-9A-Za-z*/, -]+", value) is None:
-        raise broken_rule("a cron schedule of five fields", 'once an hour is "17 * * * *"')
-    return value
 
 
 class Kubernetes(EstateModel):
     """The cluster that the estate is rendered for."""
 
-    version: Annotated[str, AfterValidator(_kubernetes_version)] = Field(
+    version: KubernetesVersion = Field(
         description="major.minor of the API server; verify fails where the server is another."
     )
 
@@ -57,9 +38,13 @@ class Kubernetes(EstateModel):
 class Image(EstateModel):
     """The one image that all helpers run from."""
 
-    repository: str = Field(min_length=1)
-    tag: str = Field(min_length=1, description="A released version; `latest` is refused.")
-    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    repository: ImageRepository = Field(
+        description="Registry and name, without tag and digest."
+    )
+    tag: ImageTag = Field(description="A released version; `latest` is refused.")
+    digest: ImageDigest | None = Field(
+        default=None, description="sha256:…; pins the very bytes, whatever happens to the tag."
+    )
 
     def reference(self) -> str:
         """`repository:tag`, with `@digest` where one is given."""
@@ -69,7 +54,7 @@ class Image(EstateModel):
 class RuntimeClass(EstateModel):
     """The RuntimeClass under which containers see the card."""
 
-    name: DnsLabel = "nvidia"
+    name: DnsLabel = Field(default="nvidia", description="The RuntimeClass object's name.")
     handler: DnsLabel = Field(default="nvidia", description="containerd's or CRI-O's name for the runtime.")
 
 
@@ -79,14 +64,16 @@ class DevicePlugin(EstateModel):
     managed_by: Literal["gpu-operator", "estate"] = Field(
         description="gpu-operator: only the configuration is rendered. estate: the DaemonSet as well."
     )
-    config_map: DnsSubdomain = "nvidia-device-plugin-config"
+    config_map: DnsSubdomain = Field(
+        default="nvidia-device-plugin-config", description="The ConfigMap with one configuration for each node entry."
+    )
     image: str | None = Field(default=None, description="The plugin's image; needed with managed_by: estate.")
 
 
 class CapacityPolicy(EstateModel):
     """How the node's number is kept."""
 
-    reassert_schedule: Annotated[str, AfterValidator(_cron)] = Field(
+    reassert_schedule: CronSchedule = Field(
         default="17 * * * *", description="The backstop CronJob's schedule."
     )
     watch: bool = Field(default=True, description="Run the Deployment that re-asserts within a second.")
@@ -107,29 +94,31 @@ class Watchdog(EstateModel):
 
     floor_mib: PositiveMib = Field(description="Free MiB on a card under which there is pressure.")
     dry_run: bool = Field(default=True, description="true: only say what would be done.")
-    interval_seconds: int = Field(default=5, ge=1, le=300)
+    interval_seconds: int = Field(default=5, ge=1, le=300, description="Seconds between two looks at the cards.")
 
 
 class PriorityClass(EstateModel):
     """A PriorityClass that the consumers stack makes."""
 
-    name: DnsSubdomain
-    value: int = Field(ge=-2147483648, le=1000000000)
+    name: DnsSubdomain = Field(description="Unique; tenants name it under `priority`.")
+    value: int = Field(ge=-2147483648, le=1000000000, description="Higher goes first in the queue of waiting pods.")
     preempt: bool = Field(default=False, description="true: its pods may evict tenants of lower priority.")
-    description: str = ""
+    description: str = Field(default="", description="Shown by kubectl.")
 
 
 class Quota(EstateModel):
     """A namespace's own ceiling on the sum of its budgets."""
 
-    namespace: DnsLabel
-    budget_mib: PositiveMib
+    namespace: DnsLabel = Field(description="A namespace in which tenants are declared.")
+    budget_mib: PositiveMib = Field(description="MiB that all pods there may declare together, rollouts included.")
 
 
 class Backend(EstateModel):
     """Where Terraform keeps its state."""
 
-    type: Literal["local", "s3", "gcs", "azurerm", "http", "kubernetes", "consul", "pg"] = "local"
+    type: Literal["local", "s3", "gcs", "azurerm", "http", "kubernetes", "consul", "pg"] = Field(
+        default="local", description="Terraform's own name of the backend."
+    )
     config: dict[str, Any] = Field(
         default_factory=dict, description="The backend's own settings, as Terraform spells them."
     )
@@ -138,33 +127,41 @@ class Backend(EstateModel):
 class Terraform(EstateModel):
     """Versions, state and lock of the Terraform side."""
 
-    required_version: str = ">= 1.5"
-    kubectl_provider: str = ">= 2.1, < 3"
-    null_provider: str = ">= 3.2, < 4"
-    backend: Backend = Field(default_factory=Backend)
+    required_version: VersionConstraint = Field(default=">= 1.5", description="Of terraform or tofu.")
+    kubectl_provider: VersionConstraint = Field(default=">= 2.1, < 3", description="Of alekc/kubectl.")
+    null_provider: VersionConstraint = Field(default=">= 3.2, < 4", description="Of hashicorp/null.")
+    backend: Backend = Field(default_factory=Backend, description="Where the state is, and what locks it.")
 
 
 class Estate(EstateModel):
     """Everything declared in one `gpumem.yaml`."""
 
-    version: Literal[1]
-    kubernetes: Kubernetes
-    resource: Annotated[str, AfterValidator(_extended_resource)] = Field(
+    version: Literal[1] = Field(description="The version of this file's form.")
+    kubernetes: Kubernetes = Field(description="The cluster that the estate is rendered for.")
+    resource: ExtendedResource = Field(
         description="The extended resource that carries MiB."
     )
-    label_prefix: DnsSubdomain = names.DEFAULT_LABEL_PREFIX
+    label_prefix: DnsSubdomain = Field(
+        default=names.DEFAULT_LABEL_PREFIX, description="Prefix of the labels and annotations that this project writes."
+    )
     namespace: DnsLabel = Field(default="nvidia", description="Where the nvidia stack's objects live.")
-    image: Image
-    runtime_class: RuntimeClass = Field(default_factory=RuntimeClass)
-    device_plugin: DevicePlugin
-    nodes: tuple[Node, ...] = Field(min_length=1, strict=False)
-    capacity: CapacityPolicy = Field(default_factory=CapacityPolicy)
-    gate: Gate = Field(default_factory=Gate)
-    watchdog: Watchdog
-    priority_classes: tuple[PriorityClass, ...] = Field(default=(), strict=False)
-    quotas: tuple[Quota, ...] = Field(default=(), strict=False)
-    terraform: Terraform = Field(default_factory=Terraform)
-    tenants: tuple[Tenant, ...] = Field(strict=False)
+    image: Image = Field(description="The one image that all helpers run from.")
+    runtime_class: RuntimeClass = Field(
+        default_factory=RuntimeClass, description="The RuntimeClass under which containers see the card."
+    )
+    device_plugin: DevicePlugin = Field(description="Who runs NVIDIA's device plugin, and its configuration.")
+    nodes: tuple[Node, ...] = Field(min_length=1, strict=False, description="One entry for each kind of GPU node.")
+    capacity: CapacityPolicy = Field(default_factory=CapacityPolicy, description="How the node's number is kept.")
+    gate: Gate = Field(default_factory=Gate, description="What stands between the two stacks.")
+    watchdog: Watchdog = Field(description="When a tenant may be recycled.")
+    priority_classes: tuple[PriorityClass, ...] = Field(
+        default=(), strict=False, description="PriorityClasses that the consumers stack makes."
+    )
+    quotas: tuple[Quota, ...] = Field(
+        default=(), strict=False, description="Ceilings on what a namespace may declare, one a namespace."
+    )
+    terraform: Terraform = Field(default_factory=Terraform, description="Versions, state and lock.")
+    tenants: tuple[Tenant, ...] = Field(strict=False, description="Every workload that uses a card.")
 
     def node(self, name: str) -> Node:
         """The node entry called `name`; KeyError where there is none (validate excludes that)."""

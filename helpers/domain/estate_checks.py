@@ -1,4 +1,4 @@
-"""What the blocks of an estate must agree on: references, arithmetic, seats, rollouts.
+"""What the blocks of an estate must agree on; the arithmetic itself is in `estate_arithmetic`.
 
 Every check returns Problems with estate paths; none raises, so that all of them are reported at
 once. `always_on_overcommit` is a check of its own because review judges it instead of refusing it.
@@ -11,37 +11,41 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from helpers.domain.errors import Problem
 from helpers.domain.estate import Estate
+from helpers.domain.estate_arithmetic import always_on_overcommit, rollouts, shares, tenants_fit_a_card
 from helpers.domain.estate_nodes import Node
-from helpers.domain.estate_pod_checks import pod_problems
+from helpers.domain.estate_pod_checks import IMAGE_IS_PINNED, is_pinned, pod_problems
 from helpers.domain.estate_tenants import Tenant
-from helpers.domain.ledger import NodeLedger, build_ledger
+from helpers.domain.ledger import Ledger, build_ledger
 
 Check = Callable[[Estate], Iterable[Problem]]
+LedgerCheck = Callable[[Estate, Ledger], Iterable[Problem]]
 
 # What each remote backend needs before two applies exclude each other; local and the rest always lock.
 _LOCK_SETTINGS = {"s3": ("use_lockfile", "dynamodb_table"), "http": ("lock_address",)}
+_MOST_NAMES_SHOWN = 12
 
 
 def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Problem]:
     """All problems of `estate`, errors and warnings, in the order of the checks."""
-    checks: list[Check] = [
+    checks: tuple[Check, ...] = (
         _unique_names,
         _one_workload_once,
         _selectors_do_not_nest,
         _references,
         _quotas,
-        _tenants_fit_a_card,
-        _shares,
+        tenants_fit_a_card,
         _models,
         pod_problems,
         _watchdog_floor,
         _device_plugin,
         _terraform_lock,
-        _rollouts,
-    ]
+    )
+    ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts)
     if not allow_overcommit:
-        checks.append(always_on_overcommit)
-    return [problem for check in checks for problem in check(estate)]
+        ledger_checks = (*ledger_checks, always_on_overcommit)
+    ledger = build_ledger(estate)
+    found = [problem for check in checks for problem in check(estate)]
+    return found + [problem for check in ledger_checks for problem in check(estate, ledger)]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -50,58 +54,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, names, n=1)
     if close:
         return f'did you mean "{close[0]}"?'
-    return f"known: {', '.join(names)}" if names else "none is declared"
-
-
-def always_on_overcommit(estate: Estate) -> Iterator[Problem]:
-    """Always-on budgets fit what is advertised: per node, then per card."""
-    for index, entry in enumerate(build_ledger(estate).nodes):
-        if not entry.always_on:
-            continue
-        path = f"nodes[{index}]"
-        if entry.node.min_nodes == 0:
-            yield _always_on_without_nodes(path, entry)
-        elif entry.slack_mib < 0:
-            yield _node_overcommitted(path, entry)
-        elif not entry.seated and _each_fits_somewhere(entry) and entry.always_on_shares_count <= entry.shares_count:
-            yield _no_seating(path, entry)
-
-
-def _always_on_without_nodes(path: str, entry: NodeLedger) -> Problem:
-    names = ", ".join(line.tenant.name for line in entry.always_on)
-    return Problem(
-        f"{path}.min_nodes",
-        "0",
-        f"always-on tenants need nodes that are always there; {entry.node.name} has {names}",
-        "set min_nodes: 1 or more, or mark the tenants elastic: true",
-    )
-
-
-def _node_overcommitted(path: str, entry: NodeLedger) -> Problem:
-    parts = " + ".join(f"{line.tenant.name} {line.budget_sum_mib}" for line in entry.always_on)
-    return Problem(
-        path,
-        entry.node.name,
-        f"always-on budgets are {entry.always_on_mib} MiB ({parts}); "
-        f"{entry.node.name} advertises {entry.advertised_mib} MiB",
-        f"lower budgets by {-entry.slack_mib} MiB, or mark a tenant elastic: true",
-    )
-
-
-def _each_fits_somewhere(entry: NodeLedger) -> bool:
-    return all(line.tenant.budget_mib <= entry.node.largest_card_mib for line in entry.always_on)
-
-
-def _no_seating(path: str, entry: NodeLedger) -> Problem:
-    pods = " + ".join(f"{line.pods_count} x {line.tenant.budget_mib} ({line.tenant.name})" for line in entry.always_on)
-    cards = ", ".join(f"{card.advertised_mib}" for card in entry.cards)
-    found = "no seating exists" if entry.seating_proved else "no seating was found (the search was cut short)"
-    return Problem(
-        path,
-        entry.node.name,
-        f"every pod must fit whole on one card, and {found}: {pods} on cards of {cards} MiB",
-        "lower a budget so that pods fit the cards, or mark a tenant elastic: true",
-    )
+    more = f", … ({len(names)} in all)" if len(names) > _MOST_NAMES_SHOWN else ""
+    return f"known: {', '.join(names[:_MOST_NAMES_SHOWN])}{more}" if names else "none is declared"
 
 
 def _unique_names(estate: Estate) -> Iterator[Problem]:
@@ -109,6 +63,10 @@ def _unique_names(estate: Estate) -> Iterator[Problem]:
     yield from _duplicates("tenants", "name", [tenant.name for tenant in estate.tenants])
     yield from _duplicates("priority_classes", "name", [item.name for item in estate.priority_classes])
     yield from _duplicates("quotas", "namespace", [quota.namespace for quota in estate.quotas])
+    for index, node in enumerate(estate.nodes):
+        if node.sharing is not None:
+            resources = node.sharing.timeSlicing.resources
+            yield from _duplicates(f"nodes[{index}].sharing.timeSlicing.resources", "name", [r.name for r in resources])
 
 
 def _duplicates(block: str, key: str, values: Sequence[str]) -> Iterator[Problem]:
@@ -199,47 +157,6 @@ def _pods_or_one(estate: Estate, tenant: Tenant) -> int:
     return estate.pods_count(tenant) if known else tenant.replicas_count
 
 
-def _tenants_fit_a_card(estate: Estate) -> Iterator[Problem]:
-    nodes = {node.name: node for node in estate.nodes}
-    for index, tenant in enumerate(estate.tenants):
-        node = nodes.get(tenant.node)
-        if node is None:
-            continue
-        largest_mib = max(
-            (gpu.advertised_mib for gpu in node.gpus if tenant.gpu_model in (None, gpu.model)), default=None
-        )
-        if largest_mib is not None and tenant.budget_mib > largest_mib:
-            yield Problem(
-                f"tenants[{index}].budget_mib",
-                str(tenant.budget_mib),
-                f"a pod lives on one card, and the largest card of {node.name} advertises {largest_mib} MiB",
-                f"set budget_mib: {largest_mib} or less, or move the tenant to a node with larger cards",
-            )
-
-
-def _shares(estate: Estate) -> Iterator[Problem]:
-    nodes = {node.name: node for node in estate.nodes}
-    for index, tenant in enumerate(estate.tenants):
-        node = nodes.get(tenant.node)
-        refuses_many = bool(node and node.sharing and node.sharing.timeSlicing.failRequestsGreaterThanOne)
-        if refuses_many and tenant.shares > 1:
-            yield Problem(
-                f"tenants[{index}].shares",
-                str(tenant.shares),
-                f"node {tenant.node} has failRequestsGreaterThanOne: true, so its plugin refuses more than one share",
-                "set shares: 1, or failRequestsGreaterThanOne: false on the node",
-            )
-    for index, entry in enumerate(build_ledger(estate).nodes):
-        if entry.node.min_nodes and entry.always_on_shares_count > entry.shares_count:
-            parts = " + ".join(f"{line.tenant.name} {line.shares_sum_count}" for line in entry.always_on)
-            yield Problem(
-                f"nodes[{index}].sharing",
-                f"{entry.shares_count} shares",
-                f"always-on tenants ask for {entry.always_on_shares_count} shares ({parts})",
-                "raise resources[].replicas, lower shares, or mark a tenant elastic: true",
-            )
-
-
 def _models(estate: Estate) -> Iterator[Problem]:
     for index, tenant in enumerate(estate.tenants):
         yield from _duplicates(f"tenants[{index}].models", "name", [model.name for model in tenant.models])
@@ -269,33 +186,25 @@ def _watchdog_floor(estate: Estate) -> Iterator[Problem]:
 
 def _device_plugin(estate: Estate) -> Iterator[Problem]:
     plugin = estate.device_plugin
+    path = "device_plugin.image"
     if plugin.managed_by == "estate" and plugin.image is None:
         rule = "managed_by: estate renders the plugin's DaemonSet, which needs its image"
-        yield Problem("device_plugin.image", "", rule, "add image: nvcr.io/nvidia/k8s-device-plugin:<version>")
+        yield Problem(path, "", rule, "add image: nvcr.io/nvidia/k8s-device-plugin:<version>")
+    elif plugin.managed_by == "gpu-operator" and plugin.image is not None:
+        rule = "with managed_by: gpu-operator the operator chooses the plugin's image, so this would do nothing"
+        yield Problem(path, plugin.image, rule, "remove image, or use managed_by: estate")
+    elif plugin.image is not None and not is_pinned(plugin.image):
+        yield Problem(path, plugin.image, IMAGE_IS_PINNED, "name the version that was tested")
 
 
 def _terraform_lock(estate: Estate) -> Iterator[Problem]:
     backend = estate.terraform.backend
+    path = "terraform.backend.config"
     wanted = _LOCK_SETTINGS.get(backend.type, ())
     if wanted and not any(backend.config.get(setting) for setting in wanted):
         rule = f"backend {backend.type} does not lock its state unless {' or '.join(wanted)} is set"
-        yield Problem("terraform.backend.config", backend.type, rule, f"add {wanted[0]}")
-
-
-def _rollouts(estate: Estate) -> Iterator[Problem]:
-    ledger = build_ledger(estate)
-    for index, tenant in enumerate(estate.tenants):
-        line = ledger.line(tenant.name)
-        if line is None or line.can_roll or tenant.elastic:
-            continue
-        foreign = tenant.apply == "patch"
-        yield Problem(
-            f"tenants[{index}].strategy",
-            tenant.name,
-            f"a rolling update starts {tenant.surge_count()} more pod(s) of {tenant.budget_mib} MiB before an old one "
-            f"stops, and no card of {tenant.node} has room for one: the update would hang",
-            "ask its owner for Recreate or maxSurge: 0 and declare it under strategy"
-            if foreign
-            else "use strategy: {type: Recreate}, or maxSurge: 0",
-            severity="warning" if foreign else "error",
-        )
+        value = "true" if wanted[0].startswith("use_") else "…"
+        yield Problem(path, backend.type, rule, f"add {wanted[0]}: {value}")
+    if backend.config.get("lock") is False:
+        rule = "two applies at once must exclude each other, so the state is locked"
+        yield Problem(f"{path}.lock", "false", rule, "remove lock: false")

@@ -23,7 +23,10 @@ WHOLE_GPU_RESOURCE = "nvidia.com/gpu"
 
 def _label_value(value: str) -> str:
     if re.fullmatch(LABEL_VALUE, value) is None:
-        raise broken_rule("a label value: at most 63 letters, digits, dashes, underscores, dots", "correct it")
+        raise broken_rule(
+            "a label value: at most 63 letters, digits, dashes, underscores, dots; a letter or digit at both ends",
+            "use the value as `kubectl get nodes --show-labels` shows it",
+        )
     return value
 
 
@@ -74,13 +77,17 @@ class TimeSlicing(EstateModel):
     failRequestsGreaterThanOne: bool = Field(  # noqa: N815 - the device plugin's own field name
         default=False, description="true: a pod that asks for more than one share is refused by the plugin."
     )
-    resources: tuple[SharedResource, ...] = Field(min_length=1, strict=False)
+    resources: tuple[SharedResource, ...] = Field(
+        min_length=1, strict=False, description="What is shared, and into how many shares."
+    )
 
 
 class Sharing(EstateModel):
     """The device plugin's `sharing` block."""
 
-    timeSlicing: TimeSlicing  # noqa: N815 - the device plugin's own field name
+    timeSlicing: TimeSlicing = Field(  # noqa: N815 - the device plugin's own field name
+        description="Pods take turns on the card; memory is not divided."
+    )
 
 
 class Node(EstateModel):
@@ -97,7 +104,9 @@ class Node(EstateModel):
         le=5000,
         description="Nodes that are always there. 0: an elastic pool; the gate passes without it.",
     )
-    gpus: tuple[Gpu, ...] = Field(min_length=1, strict=False)
+    gpus: tuple[Gpu, ...] = Field(
+        min_length=1, strict=False, description="The cards in one such node, one entry a model."
+    )
     sharing: Sharing | None = Field(default=None, description="Absent: a card is one share.")
     tolerations: tuple[UpstreamBlock, ...] = Field(
         default=(), strict=False, description="What pods for these nodes must tolerate, in Kubernetes's spelling."

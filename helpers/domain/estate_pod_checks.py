@@ -7,22 +7,46 @@ from typing import Any
 
 from helpers.domain.errors import Problem, QuantityError
 from helpers.domain.estate import Estate
+from helpers.domain.estate_nodes import WHOLE_GPU_RESOURCE
 from helpers.domain.estate_tenants import Tenant
 from helpers.domain.quantity import Quantity
 
 CONTAINER_LISTS = ("initContainers", "containers")
 
+# PodSpec fields that the rendering fills from other keys of the estate.
+_RENDERED_FROM = {
+    "runtimeClassName": "runtime_class.name",
+    "priorityClassName": "priority",
+    "priority": "priority",
+    "nodeName": "node",
+}
+IMAGE_IS_PINNED = "an image is pinned by a tag other than latest, or by digest"
+
 
 def pod_problems(estate: Estate) -> Iterator[Problem]:
     """Problems of every `create` tenant's `pod`; the rest of the PodSpec is the API server's to judge."""
-    shares = {node.name: node.share_resource() for node in estate.nodes}
+    nodes = {node.name: node for node in estate.nodes}
     for index, tenant in enumerate(estate.tenants):
         if tenant.pod is not None:
-            ours = {estate.resource, shares.get(tenant.node, "")}
+            ours = {estate.resource, WHOLE_GPU_RESOURCE}
+            if tenant.node in nodes:
+                ours.add(nodes[tenant.node].share_resource())
             yield from _pod(f"tenants[{index}].pod", tenant, tenant.pod, ours)
 
 
+def is_pinned(image: str) -> bool:
+    """Whether `image` names one version: a digest, or a tag that is not `latest`."""
+    if "@sha256:" in image:
+        return True
+    _, colon, tag = image.rpartition("/")[2].partition(":")
+    return bool(colon) and tag not in ("", "latest")
+
+
 def _pod(path: str, tenant: Tenant, pod: Mapping[str, Any], ours: set[str]) -> Iterator[Problem]:
+    for field, source in _RENDERED_FROM.items():
+        if field in pod:
+            rule = f"{field} comes from {source}; a second copy could differ"
+            yield Problem(f"{path}.{field}", str(pod[field]), rule, "remove it from the pod")
     containers = pod.get("containers")
     if not isinstance(containers, list) or not containers:
         yield Problem(f"{path}.containers", "", "a pod has at least one container", "add containers: [{name, image}]")
@@ -33,7 +57,11 @@ def _pod(path: str, tenant: Tenant, pod: Mapping[str, Any], ours: set[str]) -> I
         rule = f"workload.container ({tenant.workload.container}) is one of pod.containers"
         yield Problem(f"{path}.containers", known, rule, "make the two names agree")
     for block in CONTAINER_LISTS:
-        for index, container in enumerate(pod.get(block) or []):
+        listed = pod.get(block, [])
+        if not isinstance(listed, list):
+            yield Problem(f"{path}.{block}", str(listed), "a list of containers", "write one `- ` line for each")
+            continue
+        for index, container in enumerate(listed):
             yield from _container(f"{path}.{block}[{index}]", container, ours)
 
 
@@ -44,20 +72,19 @@ def _container(path: str, container: Any, ours: set[str]) -> Iterator[Problem]:
     image = container.get("image")
     if not isinstance(image, str) or not image:
         yield Problem(f"{path}.image", str(image or ""), "a container has an image", "add image: repository:tag")
-    elif not _is_pinned(image):
-        rule = "an image is pinned by a tag other than latest, or by digest"
-        yield Problem(f"{path}.image", image, rule, "name the version that was tested")
-    resources = container.get("resources") or {}
+    elif not is_pinned(image):
+        yield Problem(f"{path}.image", image, IMAGE_IS_PINNED, "name the version that was tested")
+    resources = container.get("resources", {})
+    if not isinstance(resources, dict):
+        yield Problem(f"{path}.resources", str(resources), "a mapping", "write resources: {limits: {memory: 2Gi}}")
+        return
     for part in ("limits", "requests"):
-        for key, text in (resources.get(part) or {}).items():
-            yield from _resource(f"{path}.resources.{part}.{key}", key, text, ours)
-
-
-def _is_pinned(image: str) -> bool:
-    if "@sha256:" in image:
-        return True
-    _, colon, tag = image.rpartition("/")[2].partition(":")
-    return bool(colon) and tag not in ("", "latest")
+        amounts = resources.get(part, {})
+        if not isinstance(amounts, dict):
+            yield Problem(f"{path}.resources.{part}", str(amounts), "a mapping", f"write {part}: {{memory: 2Gi}}")
+            continue
+        for key, text in amounts.items():
+            yield from _resource(f'{path}.resources.{part}["{key}"]', key, text, ours)
 
 
 def _resource(path: str, key: str, text: Any, ours: set[str]) -> Iterator[Problem]:
@@ -68,4 +95,7 @@ def _resource(path: str, key: str, text: Any, ours: set[str]) -> Iterator[Proble
     try:
         Quantity.parse(str(text) if isinstance(text, int) and not isinstance(text, bool) else text)
     except QuantityError as error:
-        yield Problem(path, str(text), str(error), "write it as Kubernetes does, such as 500m or 16Gi")
+        # A YAML float has lost its spelling, and this project writes quantities exactly.
+        form = "write it as Kubernetes does, such as 500m or 16Gi"
+        repair = f'quote it: "{text}"' if isinstance(text, float) else form
+        yield Problem(path, str(text), str(error), repair)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -18,49 +19,64 @@ _DEFAULT_UNAVAILABLE = "25%"
 class Workload(EstateModel):
     """The object whose pods are the tenant, and the container that holds the card."""
 
-    kind: Literal["Deployment", "StatefulSet", "DaemonSet"]
-    name: DnsSubdomain
+    kind: Literal["Deployment", "StatefulSet", "DaemonSet"] = Field(description="The workload's kind.")
+    name: DnsSubdomain = Field(description="The workload's name in the cluster.")
     container: DnsLabel = Field(description="The container that gets the budget; a pod's budget is in one place.")
 
 
 class RollingUpdate(EstateModel):
     """A rolling update's bounds in Kubernetes's own spelling: pods, or a percentage of replicas."""
 
-    maxSurge: int | str | None = None  # noqa: N815 - Kubernetes's own field name
-    maxUnavailable: int | str | None = None  # noqa: N815 - Kubernetes's own field name
+    maxSurge: int | str | None = Field(  # noqa: N815 - Kubernetes's own field name
+        default=None, description="Pods above replicas while updating; absent: 25%, rounded up."
+    )
+    maxUnavailable: int | str | None = Field(  # noqa: N815 - Kubernetes's own field name
+        default=None, description="Pods below replicas while updating; absent: 25%, rounded down."
+    )
 
 
 class Strategy(EstateModel):
     """How the workload's pods are replaced, in Kubernetes's own spelling."""
 
-    type: Literal["Recreate", "RollingUpdate"]
-    rollingUpdate: RollingUpdate | None = None  # noqa: N815 - Kubernetes's own field name
+    type: Literal["Recreate", "RollingUpdate"] = Field(description="Recreate stops all pods before it starts new ones.")
+    rollingUpdate: RollingUpdate | None = Field(  # noqa: N815 - Kubernetes's own field name
+        default=None, description="RollingUpdate only: its bounds."
+    )
 
     @model_validator(mode="after")
     def _bounds_are_readable(self) -> Strategy:
         if self.type == "Recreate" and self.rollingUpdate is not None:
             raise broken_rule("Recreate takes no rollingUpdate", "remove rollingUpdate or use type: RollingUpdate")
-        for bound in (self.rollingUpdate.maxSurge, self.rollingUpdate.maxUnavailable) if self.rollingUpdate else ():
-            if isinstance(bound, str) and not (bound.endswith("%") and bound[:-1].isdigit()):
-                raise broken_rule("maxSurge and maxUnavailable are pods (1) or a percentage ('25%')", "correct it")
-            if isinstance(bound, int) and bound < 0:
-                raise broken_rule("maxSurge and maxUnavailable are 0 or more", "correct it")
+        bounds = self.rollingUpdate or RollingUpdate()
+        for name, bound in (("maxSurge", bounds.maxSurge), ("maxUnavailable", bounds.maxUnavailable)):
+            if bound is not None and not _is_bound(bound):
+                raise broken_rule(
+                    f"{name} is a number of pods, 0 or more, or a percentage; it is {bound}",
+                    f'write {name}: 1, or {name}: "25%"',
+                )
+        if _number(bounds.maxUnavailable) > 100 and isinstance(bounds.maxUnavailable, str):
+            raise broken_rule("maxUnavailable is at most 100%", 'write maxUnavailable: "100%" or less')
+        if _number(bounds.maxSurge) == _number(bounds.maxUnavailable) == 0:
+            raise broken_rule(
+                "maxSurge and maxUnavailable may not both be 0: no pod could ever be replaced",
+                "set maxUnavailable: 1",
+            )
         return self
 
 
 class Model(EstateModel):
     """A model that the tenant loads, and the memory it takes while loaded."""
 
-    name: str = Field(min_length=1)
-    vram_mib: PositiveMib
+    name: str = Field(min_length=1, description="The model as the tenant's own API calls it.")
+    vram_mib: PositiveMib = Field(description="MiB that it takes while loaded, context included.")
 
 
 class Tenant(EstateModel):
     """One workload on a shared card."""
 
     name: DnsLabel = Field(description="Unique; TENANT on the command line.")
-    namespace: DnsLabel
-    workload: Workload
+    namespace: DnsLabel = Field(description="The workload's namespace.")
+    workload: Workload = Field(description="The object whose pods are the tenant.")
     node: str = Field(description="The `name` of an entry under nodes.")
     gpu_model: str | None = Field(default=None, description="Only cards of this model; absent: any card there.")
     apply: Literal["create", "patch"] = Field(
@@ -71,14 +87,18 @@ class Tenant(EstateModel):
     shares: int = Field(default=1, ge=0, description="Device-plugin shares one pod asks for; 0: none.")
     replicas: int | None = Field(default=None, ge=1, le=10000, description="Pods; absent: 1 (DaemonSet: one a node).")
     elastic: bool = Field(default=False, description="true: may stay Pending, and is not in the always-on sum.")
-    workload_class: Literal["realtime", "batch"] = Field(alias="class")
+    workload_class: Literal["realtime", "batch"] = Field(
+        alias="class", description="realtime: a person waits for it. batch: it can wait."
+    )
     priority: str | None = Field(default=None, description="The `name` of an entry under priority_classes.")
     strategy: Strategy | None = Field(
         default=None,
         description="create: how we render it (absent: Recreate for one replica, else no surge). "
         "patch: what the owner's manifest says (absent: Kubernetes's default).",
     )
-    models: tuple[Model, ...] = Field(default=(), strict=False)
+    models: tuple[Model, ...] = Field(
+        default=(), strict=False, description="Models that it loads; the budget must hold them."
+    )
     models_loaded: Literal["one", "all"] = Field(
         default="all", description="Whether the tenant keeps one model in memory at a time, or all."
     )
@@ -97,11 +117,6 @@ class Tenant(EstateModel):
             raise broken_rule("a DaemonSet runs one pod a node, so replicas is not given", "remove replicas")
         if self.strategy is not None and self.workload.kind != "Deployment":
             raise broken_rule("strategy is a Deployment's; other kinds replace pods without surge", "remove strategy")
-        if self._surge_and_unavailable() == (0, 0):
-            raise broken_rule(
-                "maxSurge and maxUnavailable may not both be 0: no pod could ever be replaced",
-                "set rollingUpdate.maxUnavailable: 1",
-            )
         return self
 
     @property
@@ -140,11 +155,20 @@ class Tenant(EstateModel):
         bounds = strategy.rollingUpdate or RollingUpdate()
         surge = _DEFAULT_SURGE if bounds.maxSurge is None else bounds.maxSurge
         unavailable = _DEFAULT_UNAVAILABLE if bounds.maxUnavailable is None else bounds.maxUnavailable
-        # Kubernetes rounds surge up and unavailable down (deployment_util.go, ResolveFenceposts).
-        return (
-            _pods_of(surge, self.replicas_count, round_up=True),
-            _pods_of(unavailable, self.replicas_count, round_up=False),
-        )
+        # Kubernetes rounds surge up and unavailable down, and where both come to 0 it stops one pod
+        # after all (deployment_util.go, ResolveFenceposts).
+        surge_count = _pods_of(surge, self.replicas_count, round_up=True)
+        unavailable_count = _pods_of(unavailable, self.replicas_count, round_up=False)
+        return (surge_count, unavailable_count or int(surge_count == 0))
+
+
+def _is_bound(bound: int | str) -> bool:
+    return re.fullmatch(r"[0-9]{1,6}%", bound) is not None if isinstance(bound, str) else bound >= 0
+
+
+def _number(bound: int | str | None) -> int:
+    """The bound's bare number; absent is Kubernetes's own 25 %."""
+    return 25 if bound is None else int(str(bound).removesuffix("%"))
 
 
 def _pods_of(bound: int | str, replicas: int, *, round_up: bool) -> int:

@@ -53,12 +53,17 @@ _Loader.add_implicit_resolver(
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes as Go writers do, so that a plan shows the same text with either provider."""
+    """Writes texts as Go's YAML does, so that a plan shows the same manifest with either provider."""
 
-    def choose_scalar_style(self) -> str:
-        """Double quotes where PyYAML would take single ones."""
-        style = str(super().choose_scalar_style())
-        return '"' if style == "'" else style
+
+def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Lines as a block, double quotes around what would read as another type, the emitter's choice for the rest."""
+    tag = dumper.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    style = "|" if "\n" in text else None if tag == "tag:yaml.org,2002:str" and text.lower() not in {"y", "n"} else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _write_text)
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def readable(manifest: JsonObject) -> str:
     shown = json.loads(json.dumps(manifest))
     if identity(manifest).kind == "Secret" and identity(manifest).api_version == "v1":
         shown.update({field: HIDDEN_VALUE for field in ("data", "stringData") if field in shown})
-    return yaml.dump(shown, Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=10**6)
+    return yaml.dump(shown, Dumper=_Dumper, sort_keys=True, allow_unicode=True)
 
 
 def flatten(thing: JsonObject) -> dict[str, str]:

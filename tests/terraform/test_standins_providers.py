@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
 import shutil
 import socket
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -19,96 +15,13 @@ import yaml
 from kubernetes import client, config
 
 from lab.standins.install import ProviderChoice, choose_providers, cli_config, install
+from tests.terraform.standins_workspace import Workspace, config_map, deployment, text
 
 pytestmark = [
     pytest.mark.lab,
     pytest.mark.terraform,
     pytest.mark.skipif(shutil.which("terraform") is None, reason="no terraform on PATH"),
 ]
-RESOURCE = "viktorbarzin.me/gpumem"
-REQUIRED = {
-    "kubectl": {"source": "alekc/kubectl", "version": ">= 2.1, < 3"},
-    "null": {"source": "hashicorp/null", "version": ">= 3.2, < 4"},
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """One terraform run."""
-
-    code: int
-    text: str
-    actions: dict[str, list[str]]
-    """Address → planned actions, without those that do nothing."""
-
-
-class Workspace:
-    """A terraform folder with one provider choice."""
-
-    def __init__(self, folder: Path, choice: ProviderChoice, kubeconfig: Path) -> None:
-        self.folder = folder
-        self.kubeconfig = kubeconfig
-        self.environment = {**os.environ, **choice.environment(), "CHECKPOINT_DISABLE": "1"}
-
-    def write(self, resources: dict[str, Any], **provider: Any) -> None:
-        """The whole configuration: ``{type: {name: body}}`` and provider settings beside the kubeconfig."""
-        settings = {"config_path": str(self.kubeconfig), "apply_retry_count": 0, **provider}
-        config = {"terraform": {"required_providers": REQUIRED}, "provider": {"kubectl": settings}}
-        body = {**config, "resource": resources} if resources else config
-        (self.folder / "main.tf.json").write_text(json.dumps(body))
-
-    def manifests(self, **manifests: dict[str, Any]) -> None:
-        """The configuration of ``kubectl_manifest`` resources; each ``{"body": object, **attributes}``."""
-        common = {"server_side_apply": True, "field_manager": "cases", "wait_for_rollout": False}
-        self.write(
-            {
-                "kubectl_manifest": {
-                    name: {
-                        **common,
-                        **{k: v for k, v in given.items() if k != "body"},
-                        "yaml_body": text(given["body"]),
-                    }
-                    for name, given in manifests.items()
-                }
-            }
-        )
-
-    def run(self, *arguments: str) -> Outcome:
-        """One command; never waits for ever."""
-        done = subprocess.run(
-            ["terraform", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        return Outcome(done.returncode, done.stdout + done.stderr, {})
-
-    def plan(self, *arguments: str) -> Outcome:
-        """``plan -detailed-exitcode`` (0 nothing, 1 failed, 2 changes) with its actions."""
-        outcome = self.run("plan", "-no-color", "-input=false", "-detailed-exitcode", "-out=plan", *arguments)
-        if outcome.code == 1:
-            return outcome
-        changes = json.loads(self.run("show", "-json", "plan").text).get("resource_changes", [])
-        actions = {one["address"]: one["change"]["actions"] for one in changes}
-        return dataclasses.replace(outcome, actions={key: did for key, did in actions.items() if did != ["no-op"]})
-
-    def apply(self, *arguments: str) -> Outcome:
-        """``apply`` without questions."""
-        return self.run("apply", "-no-color", "-input=false", "-auto-approve", *arguments)
-
-    def applied(self) -> None:
-        """An apply that must succeed, with nothing left to do after it."""
-        done = self.apply()
-        assert done.code == 0, done.text
-        again = self.plan()
-        assert (again.code, again.actions) == (0, {}), again.text
-
-    def state(self) -> dict[str, dict[str, Any]]:
-        """Address → attributes."""
-        values = json.loads(self.run("show", "-json").text).get("values", {})
-        return {one["address"]: one["values"] for one in values.get("root_module", {}).get("resources", [])}
 
 
 @pytest.fixture(scope="session", params=["stand-in", "real"])
@@ -149,26 +62,6 @@ def namespace(api: Any) -> Iterator[str]:
     api.delete_namespace(name)
 
 
-def text(body: dict[str, Any]) -> str:
-    return yaml.safe_dump(body)
-
-
-def config_map(namespace: str, name: str = "settings", **data: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, "data": data}
-
-
-def deployment(namespace: str, budget: str) -> dict[str, Any]:
-    container = {"name": "main", "image": "tenant:1", "resources": {"limits": {RESOURCE: budget}}}
-    pod = {"metadata": {"labels": {"app": "tenant"}}, "spec": {"containers": [container]}}
-    spec = {"replicas": 0, "selector": {"matchLabels": {"app": "tenant"}}, "template": pod}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "tenant", "namespace": namespace},
-        "spec": spec,
-    }
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -180,7 +73,7 @@ def test_created_objects_leave_a_second_plan_empty(work: Workspace, namespace: s
     work.manifests(
         settings={"body": config_map(namespace, mode="a")},
         space={"body": made},
-        tenant={"body": deployment(namespace, "5k"), "wait_for_rollout": False},
+        tenant={"body": deployment(namespace, "5k"), "wait_for_rollout": True},
     )
     work.applied()
     held = work.state()["kubectl_manifest.tenant"]
@@ -303,6 +196,31 @@ def test_a_kind_without_its_crd_plans_and_then_fails_to_apply(work: Workspace, n
     refused = work.apply()
     assert refused.code == 1
     assert "no.such/v1" in refused.text
+
+
+def test_a_custom_resource_may_come_in_the_same_apply_as_its_definition(work: Workspace, namespace: str) -> None:
+    group = f"{namespace}.example.org"
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"things.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"plural": "things", "singular": "thing", "kind": "Thing"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    }
+    thing = {"apiVersion": f"{group}/v1", "kind": "Thing", "metadata": {"name": "one", "namespace": namespace}}
+    work.manifests(
+        {"apply_retry_count": 4},
+        definition={"body": definition},
+        thing={"body": {**thing, "spec": {"n": 1}}, "depends_on": ["kubectl_manifest.definition"]},
+    )
+    work.applied()
+    destroyed = work.run("destroy", "-no-color", "-auto-approve")
+    assert destroyed.code == 0, destroyed.text
 
 
 def test_an_unreachable_cluster_plans_new_objects_and_keeps_the_state_of_old_ones(

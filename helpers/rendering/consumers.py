@@ -1,0 +1,146 @@
+"""Wave 1: the gate, and behind it every tenant with what it needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from helpers.domain.budget import budget_fields, workload_identity
+from helpers.domain.capacity import capacity_settings
+from helpers.domain.errors import EstateInvalid, Problem
+from helpers.domain.estate import Estate
+from helpers.domain.estate_tenants import Tenant
+from helpers.domain.quantity import canonical_count
+from helpers.rendering.objects import RenderedObject, Step, address_of
+from helpers.rendering.pod import tenant_pod
+from helpers.rendering.templates import render_template
+
+GATE = "gate"
+_SCALABLE = ("Deployment", "StatefulSet")
+
+
+def consumer_objects(estate: Estate) -> tuple[RenderedObject, ...]:
+    """PriorityClasses, namespaces, quotas, and the workloads of `create` tenants.
+
+    Raises:
+        EstateInvalid: a tenant's pod contradicts the estate; all such places at once.
+    """
+    shared = {"gate": GATE, "labels": {"app.kubernetes.io/managed-by": "gpumem"}}
+    ours = sorted({tenant.namespace for tenant in estate.tenants if tenant.apply == "create"})
+    # A namespace that holds only other people's workloads is other people's: it stands already, and
+    # the provider would take its fields over from whoever applied it.
+    namespaces = {name: address_of("namespace", name) for name in ours}
+    objects = [
+        *render_template(
+            1,
+            "consumers/priority-classes.yaml.j2",
+            **shared,
+            priority_classes=[(address_of("priority-class", item.name), item) for item in estate.priority_classes],
+        ),
+        *render_template(1, "consumers/namespaces.yaml.j2", **shared, namespaces=namespaces),
+        *render_template(
+            1,
+            "consumers/quotas.yaml.j2",
+            **shared,
+            resource=estate.resource,
+            quotas=[
+                (address_of("quota", quota.namespace), quota, canonical_count(quota.budget_mib), _after(namespaces, quota))
+                for quota in estate.quotas
+            ],
+        ),
+    ]
+    return (*objects, *_workloads(estate, shared, namespaces))
+
+
+def consumer_steps(estate: Estate, objects: Sequence[RenderedObject]) -> tuple[Step, ...]:
+    """The gate first, then the budgets of foreign workloads and the replicas of our own."""
+    steps = [step for tenant in estate.tenants for step in _tenant_steps(estate, tenant)]
+    return (_gate(estate, objects, steps), *steps)
+
+
+def _gate(estate: Estate, objects: Sequence[RenderedObject], steps: Sequence[Step]) -> Step:
+    """Its triggers change exactly when a consumer would, so it runs then and a second plan is empty."""
+    behind = {
+        "objects": {item.address: item.manifest for item in objects},
+        "steps": {step.address: [step.arguments, step.on, dict(step.triggers)] for step in steps},
+    }
+    text = json.dumps(behind, sort_keys=True, separators=(",", ":"))
+    return Step(
+        wave=1,
+        component="consumers",
+        address=GATE,
+        arguments=("verify",),
+        triggers={
+            "capacity": capacity_settings(estate).to_json(),
+            "consumers": hashlib.sha256(text.encode()).hexdigest(),
+            "wait_seconds": str(estate.gate.timeout_seconds),
+        },
+        on="create",
+    )
+
+
+def _after(namespaces: dict[str, str], item: Any) -> list[str]:
+    return [namespaces.get(item.namespace, GATE)]
+
+
+def _workloads(
+    estate: Estate, shared: dict[str, Any], namespaces: dict[str, str]
+) -> Iterator[RenderedObject]:
+    problems: list[Problem] = []
+    for index, tenant in enumerate(estate.tenants):
+        if tenant.apply != "create":
+            continue
+        try:
+            pod = tenant_pod(estate, tenant, f"tenants[{index}]")
+        except EstateInvalid as error:
+            problems += error.problems
+            continue
+        yield from render_template(
+            1,
+            "tenants/workload.yaml.j2",
+            tenant=tenant,
+            address=address_of("tenant", tenant.name),
+            after=_workload_after(tenant, namespaces),
+            labels={**shared["labels"], **_tenant_labels(estate, tenant)},
+            selector={**shared["labels"], "app.kubernetes.io/name": tenant.name},
+            strategy=_strategy(tenant),
+            pod=pod,
+        )
+    if problems:
+        raise EstateInvalid(problems)
+
+
+def _workload_after(tenant: Tenant, namespaces: dict[str, str]) -> list[str]:
+    priority = [address_of("priority-class", tenant.priority)] if tenant.priority else []
+    return [namespaces[tenant.namespace], *priority]
+
+
+def _tenant_labels(estate: Estate, tenant: Tenant) -> dict[str, str]:
+    return {
+        # The tenant's name and not the workload's: a label value ends at 63 characters.
+        "app.kubernetes.io/name": tenant.name,
+        f"{estate.label_prefix}/tenant": tenant.name,
+        f"{estate.label_prefix}/class": tenant.workload_class,
+    }
+
+
+def _strategy(tenant: Tenant) -> dict[str, Any] | None:
+    strategy = tenant.effective_strategy()
+    return None if strategy is None else strategy.model_dump(mode="json", exclude_none=True)
+
+
+def _tenant_steps(estate: Estate, tenant: Tenant) -> Iterator[Step]:
+    identity = workload_identity(tenant).to_triggers()
+    if tenant.apply == "patch":
+        # Two steps, so that a changed number is set in place and the fields are only given back when
+        # the tenant goes: a step that is replaced runs its destroy side as well.
+        unset = address_of("unset-budget", tenant.name)
+        yield Step(1, "tenants", unset, ("budget", "unset"), identity, "destroy", (GATE,))
+        numbers = budget_fields(estate, tenant).to_triggers()
+        yield Step(1, "tenants", address_of("budget", tenant.name), ("budget", "set"), numbers, "create", (unset,))
+    elif tenant.workload.kind in _SCALABLE:
+        replicas = {**identity, "replicas": str(tenant.replicas_count), "label_prefix": estate.label_prefix}
+        after = (address_of("tenant", tenant.name),)
+        yield Step(1, "tenants", address_of("replicas", tenant.name), ("replicas", "set"), replicas, "create", after)

@@ -1,0 +1,23 @@
+"""Shared fixtures, and the one place that decides what is skipped, with its reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab.terraform_run import find_terraform
+
+NO_TERRAFORM = "neither terraform nor tofu is on PATH; install one to run the plan and apply tests"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest-terraform refuses to start without a terraform; in replay mode it starts, and the
+    # tests that need one are skipped below, counted and with their reason.
+    if find_terraform() is None:
+        config.option.dest_tf_replay = True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if find_terraform() is None:
+        for item in items:
+            if item.get_closest_marker("terraform") is not None:
+                item.add_marker(pytest.mark.skip(reason=NO_TERRAFORM))
