@@ -2,6 +2,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+TERRAFORM ?= $(shell command -v terraform || command -v tofu)
 # `make demo KUBECONFIG=FILE` uses that cluster; a KUBECONFIG of the environment is never touched by the demo.
 DEMO_CLUSTER := $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(KUBECONFIG))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -40,8 +41,10 @@ test: ## Every test, with the control plane; what CI runs
 synth: setup ## Synthesise the stacks into cdktf.out
 	@$(BIN)/python main.py && ls cdktf.out/stacks
 
-plan: setup ## terraform plan of both stacks against the current KUBECONFIG
-	@$(BIN)/python -m lab.plan
+plan: synth ## terraform plan of both stacks against the cluster of $$KUBECONFIG
+	@for stack in nvidia consumers; do \
+		$(TERRAFORM) -chdir=cdktf.out/stacks/$$stack init -input=false >/dev/null && \
+		$(TERRAFORM) -chdir=cdktf.out/stacks/$$stack plan -input=false || exit 1; done
 
 docs: setup ## Write the generated reference again
 	@$(BIN)/python docs/generate.py

@@ -26,7 +26,6 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 HTTP_NOT_FOUND = 404
 HTTP_CONFLICT = 409
-HTTP_GONE = 410
 _STALE = (http.client.RemoteDisconnected, http.client.CannotSendRequest, ConnectionResetError, BrokenPipeError)
 
 Object = dict[str, Any]
@@ -74,10 +73,6 @@ class Api:
     def patch(self, path: str, body: Object, content_type: str = MERGE_PATCH, **query: str) -> Object:
         """Patches an object; a merge patch unless said otherwise."""
         return self._json("PATCH", path, query, body, content_type)
-
-    def put(self, path: str, body: Object) -> Object:
-        """Replaces an object."""
-        return self._json("PUT", path, {}, body)
 
     def delete(self, path: str, options: Object | None = None) -> bool:
         """Deletes an object; False where there was none (or, with preconditions, another one)."""

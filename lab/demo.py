@@ -14,10 +14,13 @@ import sys
 import time
 from pathlib import Path
 
+from helpers.adapters.kubernetes_ import connect
+from helpers.domain.capacity import capacity_settings
 from helpers.domain.errors import GpumemError
 from helpers.domain.estate import Estate
 from helpers.domain.names import CAPACITY_SERVICE_ACCOUNT
 from helpers.rendering.estate_file import load_estate
+from helpers.services.live import tenant_states
 from lab import cluster
 from lab.errors import LabError
 from lab.estate_nodes import nodes_of_estate
@@ -105,7 +108,10 @@ def up(name: str, kubeconfig: Path | None) -> int:
     step(f"terraform providers: {choice.kind} ({choice.reason})")
     if lab is not None:
         lab.set_providers(choice.kind)
-    run = TerraformRun(work_dir, example, kubeconfig, choice, terraform)
+    # A copy, so that the state lies beside it and the sixth tenant can be added to it.
+    estate_file = work_dir / "gpumem.yaml"
+    shutil.copy(example, estate_file)
+    run = TerraformRun(work_dir, estate_file, kubeconfig, choice, terraform)
 
     step("synthesise both stacks from gpumem.yaml")
     run.synth()
@@ -120,23 +126,20 @@ def up(name: str, kubeconfig: Path | None) -> int:
     run.apply("consumers")
 
     step("declare a sixth tenant of 1000 MiB; 700 are left, so it must wait")
-    extended = work_dir / "gpumem-with-whisper.yaml"
-    extended.write_text(example.read_text() + SIXTH_TENANT)
-    run.estate_file = extended
+    estate_file.write_text(example.read_text() + SIXTH_TENANT)
     run.synth()
-    run.init("consumers")
     changes = run.plan("consumers").changes()
     step(f"plan: {len(changes)} resources change: {', '.join(sorted(changes))}")
     run.apply("consumers")
     step("waiting until the tenants have settled")
-    wait_until_settled(kubeconfig, extended)
+    wait_until_settled(kubeconfig, estate_file)
     step("done")
 
-    gpumem("report", "--live", "-f", str(extended), kubeconfig=kubeconfig)
-    shown = os.path.relpath(extended)
+    gpumem("report", "--live", "-f", str(estate_file), kubeconfig=kubeconfig)
+    config, shown = os.path.relpath(kubeconfig, PROJECT), os.path.relpath(estate_file, PROJECT)
     sys.stdout.write(
         "\nThe cluster stays up. Three things to try:\n\n"
-        f"  export KUBECONFIG={os.path.relpath(kubeconfig)} GPUMEM_ESTATE={shown} PATH=$PWD/.venv/bin:$PATH\n"
+        f"  export PATH=$PWD/.venv/bin:$PATH KUBECONFIG=$PWD/{config} GPUMEM_ESTATE=$PWD/{shown}\n"
         "  gpumem release portal-stt     # its 1500 MiB are free, whisper starts\n"
         "  gpumem report --live          # who runs, who waits, and why\n"
         "  gpumem restore portal-stt     # now portal-stt waits: whisper holds the memory\n\n"
@@ -147,14 +150,13 @@ def up(name: str, kubeconfig: Path | None) -> int:
 
 def start_capacity_watch(lab: cluster.Lab, estate: Estate, work_dir: Path) -> None:
     """Run the watch Deployment's entry point as a process: a hollow node's containers do nothing."""
-    from helpers.domain.capacity import capacity_settings
-
     settings = work_dir / "capacity.json"
     settings.write_text(capacity_settings(estate).to_json())
     account = lab.service_account_kubeconfig(estate.namespace, CAPACITY_SERVICE_ACCOUNT)
     program = str(Path(sys.executable).parent / "gpumem")
     lab.stop("capacity-watch")
     arguments = ["capacity", "watch", "--settings", str(settings), "--metrics-address", "127.0.0.1:0"]
+    arguments += ["--namespace", estate.namespace]
     lab.spawn("capacity-watch", [program, *arguments, "--kubeconfig", str(account)])
 
 
@@ -164,9 +166,6 @@ def wait_until_settled(kubeconfig: Path, estate_file: Path) -> None:
     Raises:
         LabError: that did not happen within a generous bound.
     """
-    from helpers.adapters.kubernetes_ import connect
-    from helpers.services.live import tenant_states
-
     estate, _ = load_estate(estate_file, allow_overcommit=True)
     api = connect(kubeconfig, None)
     end_seconds = time.monotonic() + SETTLE_BOUND_SECONDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -39,7 +40,7 @@ def _remove_from(program: str, table: str) -> list[str]:
     listing = subprocess.run([*command, "-S"], capture_output=True, text=True)
     if listing.returncode != 0:  # no such table in this kernel
         return []
-    rules = [line.split() for line in listing.stdout.splitlines()]
+    rules = [shlex.split(line) for line in listing.stdout.splitlines()]
     ours = [chain for chain in CHAINS if ["-N", chain] in rules]
     for rule in rules:
         if rule[0] == "-A" and rule[1] not in ours and "-j" in rule and rule[-1] in ours:

@@ -1,6 +1,7 @@
 """Run the project's stacks through terraform (or tofu) against one cluster, as the demo and the tests do.
 
-Synthesis, state and plugin folders live in a work folder, so a run never touches a user's own state.
+The estate is a copy in a work folder: synthesis, state and plugins lie there with it, so a run never
+touches a user's own state.
 """
 
 from __future__ import annotations
@@ -97,9 +98,8 @@ class TerraformRun:
         self._run([sys.executable, str(PROJECT / "main.py")], PROJECT)
 
     def init(self, stack: str) -> None:
-        """`terraform init`, with the state in the work folder."""
-        state = self.work_dir / f"{stack}.tfstate"
-        self._terraform(stack, "init", "-no-color", "-reconfigure", f"-backend-config=path={state}")
+        """`terraform init`."""
+        self._terraform(stack, "init", "-no-color")
 
     def plan(self, stack: str, *arguments: str) -> Plan:
         """`terraform plan -detailed-exitcode`, kept as `tfplan` for `apply`."""

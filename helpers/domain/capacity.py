@@ -7,8 +7,8 @@ and the gate all read (as JSON), so that they cannot disagree on a number.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict
 
@@ -76,7 +76,7 @@ def capacity_settings(estate: Estate) -> CapacitySettings:
 
 @dataclass(frozen=True)
 class RunningPod:
-    """A pod on a node that holds budget; `budget_mib` is the sum over its containers."""
+    """A pod on a node that holds budget; `budget_mib` is what the scheduler counts for the whole pod."""
 
     namespace: str
     name: str
@@ -93,6 +93,7 @@ class NodeFacts:
 
     `capacity_mib` and `allocatable_mib` are None where the node does not carry the resource;
     `owned` says that our field manager owns the number; `pods` are those that hold budget there.
+    `shares` are the allocatable device-plugin shares, by resource name, of those that it carries.
     """
 
     name: str
@@ -101,6 +102,7 @@ class NodeFacts:
     allocatable_mib: int | None
     owned: bool
     pods: tuple[RunningPod, ...] = ()
+    shares: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def running_mib(self) -> int:
@@ -211,7 +213,12 @@ class Shortfall:
 
 
 def shortfalls(settings: CapacitySettings, nodes: Sequence[NodeFacts]) -> tuple[Shortfall, ...]:
-    """What keeps the gate closed; empty when every kind has its nodes and every node its number."""
+    """What keeps the gate closed; empty when every kind has its nodes and every node its number.
+
+    Shares count only on a node that carries the share resource: a device plugin that is there and
+    offers another number (still starting, or configured otherwise) would leave tenants Pending,
+    whereas a node without one may be one that needs none (a simulated node, or shares through DRA).
+    """
     found: list[Shortfall] = []
     kinds = {node.name: kind_of(settings, node) for node in nodes}
     for kind in settings.nodes:
@@ -225,4 +232,8 @@ def shortfalls(settings: CapacitySettings, nodes: Sequence[NodeFacts]) -> tuple[
                 amount = "absent" if node.allocatable_mib is None else f"{node.allocatable_mib} MiB"
                 shown = f"allocatable {settings.resource} is {amount}"
                 found.append(Shortfall(f"node {node.name}", shown, f"{kind.advertised_mib} MiB"))
+            shares_count = node.shares.get(kind.share_resource, kind.shares_count)
+            if shares_count != kind.shares_count:
+                shown = f"allocatable {kind.share_resource} is {shares_count}"
+                found.append(Shortfall(f"node {node.name}", shown, f"{kind.shares_count} shares"))
     return tuple(found)

@@ -63,14 +63,14 @@ def _no_seating(path: str, entry: NodeLedger) -> Problem:
         path,
         entry.node.name,
         f"every pod must fit whole on one card of a node that has its shares, and {found}: "
-        f"{pods} on cards of {cards} MiB, with {entry.node.shares_count()} shares a node",
+        f"{pods} on cards of {cards} MiB, with {_shares_text(entry.node.shares_count())} a node",
         "lower a budget so that pods fit the cards, or mark a tenant elastic: true",
     )
 
 
 def _seat_wish(pods_count: int, tenant: Tenant) -> str:
     wish = f"{pods_count} x {tenant.budget_mib} ({tenant.name}"
-    wish += f", {tenant.shares} shares" if tenant.shares != 1 else ""
+    wish += f", {_shares_text(tenant.shares)} each" if tenant.shares != 1 else ""
     return wish + (f", only {tenant.gpu_model})" if tenant.gpu_model else ")")
 
 
@@ -120,10 +120,14 @@ def shares(estate: Estate, ledger: Ledger) -> Iterator[Problem]:
             repair = "raise resources[].replicas" if entry.node.sharing else "add sharing.timeSlicing.resources"
             yield Problem(
                 f"nodes[{index}].sharing",
-                f"{entry.shares_count} shares",
-                f"always-on tenants ask for {entry.always_on_shares_count} shares ({parts})",
+                _shares_text(entry.shares_count),
+                f"always-on tenants ask for {_shares_text(entry.always_on_shares_count)} ({parts})",
                 f"{repair}, lower shares, or mark a tenant elastic: true",
             )
+
+
+def _shares_text(count: int) -> str:
+    return "1 share" if count == 1 else f"{count} shares"
 
 
 def _refuses_many(node: Node) -> bool:

@@ -17,10 +17,13 @@ class EstateModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
 
-def broken_rule(rule: str, repair: str) -> PydanticCustomError:
-    """A failed rule in the form that the estate reader turns into place, value, rule, repair."""
+def broken_rule(rule: str, repair: str, *, at: str = "") -> PydanticCustomError:
+    """A failed rule in the form that the estate reader turns into place, value, rule, repair.
+
+    `at`: where a rule of a whole block fails, the key below it to point at (`rollingUpdate.maxSurge`).
+    """
     # Braces would be read as placeholders of the message template.
-    return PydanticCustomError("estate_rule", "{rule}", {"rule": rule, "repair": repair})
+    return PydanticCustomError("estate_rule", "{rule}", {"rule": rule, "repair": repair, "at": at})
 
 
 def _checked(test: Callable[[str], bool], rule: str, repair: str) -> AfterValidator:

@@ -163,12 +163,14 @@ def _models(estate: Estate) -> Iterator[Problem]:
         sizes = [model.vram_mib for model in tenant.models]
         needed_mib = 0 if not sizes else (max(sizes) if tenant.models_loaded == "one" else sum(sizes))
         if needed_mib > tenant.budget_mib:
-            held = "the largest model" if tenant.models_loaded == "one" else "all models together"
+            one = tenant.models_loaded == "one"
+            held = "the largest model" if one else "all models together"
+            other_way = "drop that model" if one else "set models_loaded: one, or drop a model"
             yield Problem(
                 f"tenants[{index}].budget_mib",
                 str(tenant.budget_mib),
                 f"the budget must hold {held}: {needed_mib} MiB",
-                f"set budget_mib: {needed_mib} or more, or models_loaded: one, or drop a model",
+                f"set budget_mib: {needed_mib} or more, or {other_way}",
             )
 
 

@@ -57,6 +57,7 @@ class Gpu(EstateModel):
                 f"what is advertised (physical_mib {self.physical_mib} - reserve_mib {self.reserve_mib}) "
                 "must be more than 0 and at most physical_mib",
                 "give reserve_mib what the driver and contexts really take, some hundred MiB",
+                at="reserve_mib",
             )
         return self
 
@@ -118,11 +119,13 @@ class Node(EstateModel):
             raise broken_rule(
                 "a node is found by exactly one of node_name and selector",
                 "keep node_name for one machine, or selector for all machines with those labels",
+                at="node_name",
             )
         if self.node_name is not None and self.min_nodes > 1:
             raise broken_rule(
                 "node_name is one machine, so min_nodes is 0 or 1",
                 "use selector for several machines, or set min_nodes: 1",
+                at="min_nodes",
             )
         return self
 

@@ -46,7 +46,7 @@ def _pod(path: str, tenant: Tenant, pod: Mapping[str, Any], ours: set[str]) -> I
     for field, source in _RENDERED_FROM.items():
         if field in pod:
             rule = f"{field} comes from {source}; a second copy could differ"
-            yield Problem(f"{path}.{field}", str(pod[field]), rule, "remove it from the pod")
+            yield Problem(f"{path}.{field}", _scalar(pod[field]), rule, "remove it from the pod")
     containers = pod.get("containers")
     if not isinstance(containers, list) or not containers:
         yield Problem(f"{path}.containers", "", "a pod has at least one container", "add containers: [{name, image}]")
@@ -59,7 +59,7 @@ def _pod(path: str, tenant: Tenant, pod: Mapping[str, Any], ours: set[str]) -> I
     for block in CONTAINER_LISTS:
         listed = pod.get(block, [])
         if not isinstance(listed, list):
-            yield Problem(f"{path}.{block}", str(listed), "a list of containers", "write one `- ` line for each")
+            yield Problem(f"{path}.{block}", _scalar(listed), "a list of containers", "write one `- ` line for each")
             continue
         for index, container in enumerate(listed):
             yield from _container(f"{path}.{block}[{index}]", container, ours)
@@ -67,35 +67,43 @@ def _pod(path: str, tenant: Tenant, pod: Mapping[str, Any], ours: set[str]) -> I
 
 def _container(path: str, container: Any, ours: set[str]) -> Iterator[Problem]:
     if not isinstance(container, dict):
-        yield Problem(path, str(container), "a container is a mapping", "write {name: …, image: …}")
+        yield Problem(path, _scalar(container), "a container is a mapping", "write {name: …, image: …}")
         return
     image = container.get("image")
     if not isinstance(image, str) or not image:
-        yield Problem(f"{path}.image", str(image or ""), "a container has an image", "add image: repository:tag")
+        yield Problem(f"{path}.image", _scalar(image), "a container has an image", "add image: repository:tag")
     elif not is_pinned(image):
         yield Problem(f"{path}.image", image, IMAGE_IS_PINNED, "name the version that was tested")
     resources = container.get("resources", {})
     if not isinstance(resources, dict):
-        yield Problem(f"{path}.resources", str(resources), "a mapping", "write resources: {limits: {memory: 2Gi}}")
+        yield Problem(f"{path}.resources", _scalar(resources), "a mapping of keys", "write {limits: {memory: 2Gi}}")
         return
     for part in ("limits", "requests"):
         amounts = resources.get(part, {})
         if not isinstance(amounts, dict):
-            yield Problem(f"{path}.resources.{part}", str(amounts), "a mapping", f"write {part}: {{memory: 2Gi}}")
+            yield Problem(f"{path}.resources.{part}", _scalar(amounts), "a mapping of keys", "write {memory: 2Gi}")
             continue
         for key, text in amounts.items():
             yield from _resource(f'{path}.resources.{part}["{key}"]', key, text, ours)
 
 
+def _scalar(value: Any) -> str:
+    """What to show of `value`: blocks are not printed."""
+    return "" if value is None or isinstance(value, dict | list) else str(value)
+
+
 def _resource(path: str, key: str, text: Any, ours: set[str]) -> Iterator[Problem]:
     if key in ours:
         rule = "budget and shares come from budget_mib and shares; a second copy could differ"
-        yield Problem(path, str(text), rule, "remove it from the pod")
+        yield Problem(path, _scalar(text), rule, "remove it from the pod")
         return
     try:
-        Quantity.parse(str(text) if isinstance(text, int) and not isinstance(text, bool) else text)
+        quantity = Quantity.parse(str(text) if isinstance(text, int) and not isinstance(text, bool) else text)
+        if (quantity.value * 1000).denominator != 1:
+            rule = "an amount of a resource is no finer than a thousandth; the API server would round it up"
+            yield Problem(path, _scalar(text), rule, "write it in thousandths, such as 1m")
     except QuantityError as error:
         # A YAML float has lost its spelling, and this project writes quantities exactly.
         form = "write it as Kubernetes does, such as 500m or 16Gi"
         repair = f'quote it: "{text}"' if isinstance(text, float) else form
-        yield Problem(path, str(text), str(error), repair)
+        yield Problem(path, _scalar(text), str(error), repair)

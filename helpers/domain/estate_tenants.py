@@ -46,20 +46,23 @@ class Strategy(EstateModel):
     @model_validator(mode="after")
     def _bounds_are_readable(self) -> Strategy:
         if self.type == "Recreate" and self.rollingUpdate is not None:
-            raise broken_rule("Recreate takes no rollingUpdate", "remove rollingUpdate or use type: RollingUpdate")
+            repair = "remove rollingUpdate or use type: RollingUpdate"
+            raise broken_rule("Recreate takes no rollingUpdate", repair, at="rollingUpdate")
         bounds = self.rollingUpdate or RollingUpdate()
         for name, bound in (("maxSurge", bounds.maxSurge), ("maxUnavailable", bounds.maxUnavailable)):
             if bound is not None and not _is_bound(bound):
                 raise broken_rule(
-                    f"{name} is a number of pods, 0 or more, or a percentage; it is {bound}",
-                    f'write {name}: 1, or {name}: "25%"',
+                    "a number of pods, 0 or more, or a percentage",
+                    'write 1, or "25%"',
+                    at=f"rollingUpdate.{name}",
                 )
         if _number(bounds.maxUnavailable) > 100 and isinstance(bounds.maxUnavailable, str):
-            raise broken_rule("maxUnavailable is at most 100%", 'write maxUnavailable: "100%" or less')
+            raise broken_rule("at most 100%", 'write "100%" or less', at="rollingUpdate.maxUnavailable")
         if _number(bounds.maxSurge) == _number(bounds.maxUnavailable) == 0:
             raise broken_rule(
                 "maxSurge and maxUnavailable may not both be 0: no pod could ever be replaced",
                 "set maxUnavailable: 1",
+                at="rollingUpdate",
             )
         return self
 
@@ -107,16 +110,20 @@ class Tenant(EstateModel):
     @model_validator(mode="after")
     def _parts_agree(self) -> Tenant:
         if self.apply == "create" and self.pod is None:
-            raise broken_rule("apply: create renders the whole workload, so it needs `pod`", "add pod: {containers: …}")
+            rule = "create renders the whole workload, so it needs `pod`"
+            raise broken_rule(rule, "add pod: {containers: …}, or use apply: patch", at="apply")
         if self.apply == "patch" and self.pod is not None:
             raise broken_rule(
                 "apply: patch leaves the workload to its owner, so `pod` would do nothing",
                 "remove pod, or use apply: create",
+                at="pod",
             )
         if self.workload.kind == "DaemonSet" and self.replicas is not None:
-            raise broken_rule("a DaemonSet runs one pod a node, so replicas is not given", "remove replicas")
+            rule = "a DaemonSet runs one pod a node, so replicas is not given"
+            raise broken_rule(rule, "remove replicas", at="replicas")
         if self.strategy is not None and self.workload.kind != "Deployment":
-            raise broken_rule("strategy is a Deployment's; other kinds replace pods without surge", "remove strategy")
+            rule = "strategy is a Deployment's; other kinds replace pods without surge"
+            raise broken_rule(rule, "remove strategy", at="strategy")
         return self
 
     @property

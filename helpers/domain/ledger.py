@@ -134,7 +134,8 @@ def build_ledger(estate: Estate) -> Ledger:
     for tenant in estate.tenants:
         if tenant.node in tenants:
             tenants[tenant.node].append(tenant)
-    return Ledger(tuple(_node_ledger(estate, node, tenants[node.name]) for node in estate.nodes))
+    # pop: of two entries with one name (an error of its own) the first has the tenants.
+    return Ledger(tuple(_node_ledger(estate, node, tenants.pop(node.name, [])) for node in estate.nodes))
 
 
 def _node_ledger(estate: Estate, node: Node, tenants: list[Tenant]) -> NodeLedger:

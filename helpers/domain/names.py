@@ -24,6 +24,14 @@ CAPACITY_CONFIG_MAP = "gpumem-capacity"
 CAPACITY_CONFIG_KEY = "capacity.json"
 CAPACITY_LEASE = "gpumem-capacity"
 
+# What the capacity container reads besides the mounted document.
+ENV_CAPACITY_CONFIG = "GPUMEM_CAPACITY_CONFIG"
+ENV_DRY_RUN = "GPUMEM_DRY_RUN"
+ENV_NAMESPACE = "GPUMEM_NAMESPACE"
+ENV_METRICS_ADDRESS = "GPUMEM_METRICS_ADDRESS"
+CAPACITY_CONFIG_PATH = f"/etc/gpumem/{CAPACITY_CONFIG_KEY}"
+CAPACITY_METRICS_PORT = 9410
+
 DEVICE_PLUGIN_CONFIG_LABEL = "nvidia.com/device-plugin.config"
 
 DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
@@ -45,6 +53,11 @@ def is_dns_subdomain(text: str) -> bool:
 def is_qualified_name(text: str) -> bool:
     """Whether `text` is a label or annotation key: `name` or `prefix/name`."""
     return re.fullmatch(QUALIFIED_NAME, text) is not None
+
+
+def released_replicas_annotation(label_prefix: str) -> str:
+    """The annotation in which a released workload's replicas are remembered."""
+    return f"{label_prefix}/released-replicas"
 
 
 def label_selector(labels: dict[str, str]) -> str:

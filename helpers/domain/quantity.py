@@ -1,12 +1,14 @@
 """Kubernetes quantities: parsed strictly, held exactly, written canonically.
 
 Grammar and canonical form follow `k8s.io/apimachinery/pkg/api/resource` (quantity.go, amount.go,
-suffix.go at v0.36). Two deviations, both towards strictness: where the API server rounds
-(finer than nano) or caps (2^63 - 1), this raises, because a budget that changes in silence is the
-fault this module exists to prevent.
+suffix.go at v0.36). The deviations are all towards strictness: where the API server rounds (finer
+than nano), caps (2^63 - 1), trims blanks or reads a lone suffix as 0, this raises, because a budget
+that changes in silence is the fault this module exists to prevent.
 
-The API server stores the canonical form; writing any other spelling makes Terraform see drift for
-ever (ADR 0002), so nothing but this module turns a number into a quantity string.
+The API server stores the canonical form (some other spellings it takes for canonical and leaves
+alone); writing any other makes Terraform see drift for ever (ADR 0002), so nothing but this module
+turns a number into a quantity string. Lists of resources (limits, requests, capacity, quotas) it
+rounds up to thousandths as well, so the estate's checks refuse finer amounts there.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
 from helpers.domain import names
@@ -17,8 +18,6 @@ from helpers.rendering.templates import render_template
 
 CAPACITY_RELEASE = "capacity-release"
 CAPACITY_ASSERT = "capacity-assert"
-METRICS_PORT = 9464
-SETTINGS_FOLDER = "/etc/gpumem"
 
 
 def nvidia_objects(estate: Estate) -> Iterator[RenderedObject]:
@@ -38,10 +37,11 @@ def nvidia_objects(estate: Estate) -> Iterator[RenderedObject]:
         "lease": names.CAPACITY_LEASE,
         "settings_json": settings,
         "settings_sha256": hashlib.sha256(settings.encode()).hexdigest(),
-        "settings_folder": SETTINGS_FOLDER,
-        "settings_path": f"{SETTINGS_FOLDER}/{names.CAPACITY_CONFIG_KEY}",
+        "settings_folder": str(PurePosixPath(names.CAPACITY_CONFIG_PATH).parent),
+        "settings_path": names.CAPACITY_CONFIG_PATH,
+        "namespace_variable": names.ENV_NAMESPACE,
         "image": estate.image.reference(),
-        "metrics_port": METRICS_PORT,
+        "metrics_port": names.CAPACITY_METRICS_PORT,
         "assert_step": CAPACITY_ASSERT,
     }
     yield from render_template(0, "capacity/rbac.yaml.j2", **capacity)

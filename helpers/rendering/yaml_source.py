@@ -17,6 +17,10 @@ from helpers.domain.errors import Problem
 
 EstatePath = tuple[str | int, ...]
 
+# Beyond these a file is not written by hand: an alias refers to itself, or multiplies itself.
+_MOST_LEVELS = 60
+_MOST_VALUES = 2_000_000
+
 
 class _CoreLoader(yaml.SafeLoader):
     """SafeLoader with the implicit types of the YAML 1.2 core schema only."""
@@ -38,10 +42,11 @@ _CoreLoader.add_implicit_resolver(
 
 @dataclass
 class Document:
-    """One parsed YAML document: its value, and where each path begins."""
+    """One parsed YAML document: its value, where each path begins, and each scalar as it is written."""
 
     value: Any = None
     places: dict[EstatePath, tuple[int, int]] = field(default_factory=dict)
+    texts: dict[EstatePath, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def place(self, path: EstatePath) -> tuple[int, int]:
@@ -52,17 +57,22 @@ class Document:
 
 
 def dotted(path: EstatePath) -> str:
-    """`("tenants", 2, "budget_mib")` → `tenants[2].budget_mib`."""
+    """`("tenants", 2, "budget_mib")` → `tenants[2].budget_mib`; keys with dots stand as `["a.b"]`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else part)
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif re.fullmatch(r"[^.\[\]\"]+", part):
+            text += f".{part}" if text else part
+        else:
+            text += f'["{part}"]'
     return text
 
 
 def parse_path(text: str) -> EstatePath:
-    """The inverse of `dotted`, for paths whose keys hold no dot or bracket."""
-    matches = re.finditer(r"([^.\[\]]+)|\[(\d+)\]", text)
-    return tuple(match[1] if match[1] is not None else int(match[2]) for match in matches)
+    """The inverse of `dotted`."""
+    matches = re.finditer(r'\["(.*?)"\]|([^.\[\]]+)|\[(\d+)\]', text)
+    return tuple(int(match[3]) if match[3] is not None else match[1] or match[2] for match in matches)
 
 
 def read_document(text: str) -> Document:
@@ -73,44 +83,85 @@ def read_document(text: str) -> Document:
         try:
             node = loader.get_single_node()
             if node is not None:
-                document.value = _build(loader, node, (), document)
+                document.value = _Builder(loader, document).build(node, ())
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        document.problems.append(_problem(place, "", f"the file is YAML: {error.problem}", "correct the YAML here"))
-    except yaml.YAMLError as error:
-        document.problems.append(_problem((1, 1), "", f"the file is YAML: {error}", "save it as UTF-8 text"))
+        rule, repair = _syntax_rule(error)
+        document.problems.append(_problem(place, "", rule, repair))
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        rule = f"the file is text, and character {error.position + 1} (U+{error.character:04X}) is no text"
+        document.problems.append(_problem((line, 1), "", rule, "save it as UTF-8 text"))
+    except RecursionError:
+        document.problems.append(_problem((1, 1), "", "the file is YAML of a sane depth", "remove brackets"))
     return document
+
+
+def _syntax_rule(error: yaml.MarkedYAMLError) -> tuple[str, str]:
+    problem = str(error.problem or error.context)
+    if problem == "but found another document":
+        return "an estate file holds one document; a second one begins here", "remove it, and the line ---"
+    if "'\\t'" in problem:
+        return "YAML is indented with spaces, never with tabs", "replace the tab by spaces"
+    return f"the file is YAML: {problem}", "correct the YAML at or just before this place"
 
 
 def _problem(place: tuple[int, int], path: str, rule: str, repair: str) -> Problem:
     return Problem(path or "(file)", "", rule, repair, line=place[0], column=place[1])
 
 
-def _build(loader: _CoreLoader, node: yaml.Node, path: EstatePath, document: Document) -> Any:
-    document.places.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
-    if isinstance(node, yaml.MappingNode):
-        return _build_mapping(loader, node, path, document)
-    if isinstance(node, yaml.SequenceNode):
-        return [_build(loader, item, (*path, index), document) for index, item in enumerate(node.value)]
-    return loader.construct_object(node)
+class _TooDeep(yaml.MarkedYAMLError):
+    """A document that an anchor makes endless or enormous."""
 
 
-def _build_mapping(loader: _CoreLoader, node: yaml.MappingNode, path: EstatePath, document: Document) -> dict[str, Any]:
-    built: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-        if not isinstance(key_node, yaml.ScalarNode):
-            document.problems.append(_problem(place, dotted(path), "a key is a plain word", "write `key: value`"))
-            continue
-        key = str(key_node.value)
-        here = (*path, key)
-        if key in built:
-            rule = f"a key stands once; {key} stands already on line {document.places[here][0]}"
-            document.problems.append(_problem(place, dotted(here), rule, "remove one of the two"))
-            continue
-        document.places[here] = place
-        built[key] = _build(loader, value_node, here, document)
-    return built
+class _Builder:
+    """Turns nodes into values and notes where each one stands."""
+
+    def __init__(self, loader: _CoreLoader, document: Document) -> None:
+        self._loader = loader
+        self._document = document
+        self._built_count = 0
+
+    def build(self, node: yaml.Node, path: EstatePath) -> Any:
+        self._built_count += 1
+        if len(path) > _MOST_LEVELS or self._built_count > _MOST_VALUES:
+            raise _TooDeep(problem="an alias makes it endless", problem_mark=node.start_mark)
+        self._document.places.setdefault(path, _place(node))
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode):
+            self._document.texts[path] = f'"{node.value}"' if node.style in ("'", '"') else str(node.value)
+        try:
+            return self._loader.construct_object(node)
+        except ValueError as error:  # `!!int x`: PyYAML does not translate it
+            problem = "a text that its tag does not allow"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error
+
+    def _mapping(self, node: yaml.MappingNode, path: EstatePath) -> dict[str, Any]:
+        built: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            place = _place(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._report(place, path, "a key is a plain word", "write `key: value`")
+                continue
+            key = str(key_node.value)
+            here = (*path, key)
+            if key in built:
+                rule = f"a key stands once; {key} stands already on line {self._document.places[here][0]}"
+                self._report(place, here, rule, "remove one of the two")
+                continue
+            self._document.places[here] = place
+            built[key] = self.build(value_node, here)
+        return built
+
+    def _report(self, place: tuple[int, int], path: EstatePath, rule: str, repair: str) -> None:
+        self._document.problems.append(_problem(place, dotted(path), rule, repair))
+
+
+def _place(node: yaml.Node) -> tuple[int, int]:
+    return (node.start_mark.line + 1, node.start_mark.column + 1)

@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from lab.pod_life.pods import LivePod, PodLife
+from lab.pod_life.live import LivePod
+from lab.pod_life.pods import PodLife
 
 FOLLOW_POLL_SECONDS = 0.1
 KNOWN_OPTIONS = {"follow", "tailLines", "sinceSeconds", "timestamps"}

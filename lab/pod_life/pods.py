@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from lab.api import STRATEGIC_PATCH, Api, Object
 from lab.pod_life import behaviour as behaviours
 from lab.pod_life import status
 from lab.pod_life.behaviour import Behaviour, BehaviourError
 from lab.pod_life.endpoints import EndpointError, Endpoints
+from lab.pod_life.live import HookLog, LivePod, key_of, now_text, tcp_ports
 from lab.pod_life.shard import Shard
 from lab.usage import PodUsage, UsageStore
 
@@ -22,76 +19,17 @@ HOOKS_FILE = "hooks.jsonl"
 SHARDS = 4
 RESTART_SECONDS = 1.0
 TERMINAL = {"Succeeded", "Failed"}
-RELEASE_PATH = "/release"
 LOG = logging.getLogger(__name__)
-
-
-def now_text() -> str:
-    """This moment in the API's own format, whole seconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-@dataclass
-class LivePod:
-    """A pod that this process carries; only its shard changes it."""
-
-    pod: Object
-    behaviour: Behaviour
-    shard: Shard
-    life: PodLife
-    address: str = ""
-    started_at: str = ""
-    ready: bool = False
-    ended: bool = False
-    deleting: bool = False
-    restarts: int = 0
-    last: status.Ended | None = None
-    unsent: Object | None = None
-    lines: list[tuple[datetime, str]] = field(default_factory=list)
-
-    @property
-    def uid(self) -> str:
-        """The pod's uid."""
-        uid: str = self.pod["metadata"]["uid"]
-        return uid
-
-    @property
-    def key(self) -> str:
-        """``namespace/name``."""
-        return key_of(self.pod)
-
-    @property
-    def path(self) -> str:
-        """The pod's API path."""
-        metadata = self.pod["metadata"]
-        return f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
-
-    def say(self, line: str) -> None:
-        """Adds a line to the pod's log."""
-        self.lines.append((datetime.now(UTC), line))
-
-    def answer(self, port: int, method: str, path: str, body: str) -> tuple[int, dict[str, Any]]:
-        """A probe (GET, HEAD) or a hook (anything else); see `lab.pod_life.endpoints.Answers`."""
-        about: dict[str, Any] = {"pod": self.key, "ready": self.ready}
-        if not self.ready:
-            return 503, about
-        if method in {"GET", "HEAD"}:
-            return 200, about
-        self.life.record_hook(self, port, method, path, body)
-        if method == "POST" and path.partition("?")[0] == RELEASE_PATH:
-            about["freed_mib"] = self.life.usage.free(self.key)
-        return 200, about
 
 
 class PodLife:
     """Carries all pods of all bare nodes of one lab."""
 
     def __init__(self, api: Api, lab_dir: Path, endpoints: Endpoints) -> None:
-        self.usage = UsageStore(lab_dir)
+        self._usage = UsageStore(lab_dir)
         self._api = api
         self._endpoints = endpoints
-        self._hooks_path = lab_dir / HOOKS_FILE
-        self._hooks_lock = threading.Lock()
+        self._hooks = HookLog(lab_dir / HOOKS_FILE)
         self._shards = [Shard(f"pods {index}") for index in range(SHARDS)]
         self._live: dict[str, LivePod] = {}
         self._by_key: dict[str, LivePod] = {}
@@ -138,13 +76,6 @@ class PodLife:
             self._elsewhere.pop(pod["metadata"]["uid"], None)
         self._shard(pod).put(lambda: self._forget(pod))
 
-    def record_hook(self, live: LivePod, port: int, method: str, path: str, body: str) -> None:
-        """Keeps a hook's request in the pod's log and, for tests, in ``hooks.jsonl``."""
-        live.say(f"{method} {path} on port {port}: {body}")
-        record = {"at": now_text(), "pod": live.key, "port": port, "method": method, "path": path, "body": body}
-        with self._hooks_lock, self._hooks_path.open("a") as handle:
-            handle.write(json.dumps(record) + "\n")
-
     def _shard(self, pod: Object) -> Shard:
         return self._shards[hash(pod["metadata"]["uid"]) % len(self._shards)]
 
@@ -164,7 +95,7 @@ class PodLife:
             live.shard.later(min(live.behaviour.terminate_after_seconds, grace), lambda: self._terminate(live))
 
     def _begin(self, pod: Object) -> LivePod:
-        live = LivePod(pod, Behaviour(), self._shard(pod), self)
+        live = LivePod(pod, Behaviour(), self._shard(pod), self._usage, self._hooks)
         self._live[live.uid] = self._by_key[live.key] = live
         before = pod.get("status", {})
         if before.get("phase") in TERMINAL or "deletionTimestamp" in pod["metadata"]:
@@ -204,7 +135,7 @@ class PodLife:
             live.shard.later(live.behaviour.exit_after_seconds, lambda: self._exit(live, generation))
 
     def _use(self, live: LivePod) -> None:
-        self.usage.update({live.key: PodUsage(live.pod["spec"]["nodeName"], live.behaviour.used_mib)})
+        self._usage.update({live.key: PodUsage(live.pod["spec"]["nodeName"], live.behaviour.used_mib)})
 
     def _become_ready(self, live: LivePod, generation: int) -> None:
         if not live.ended and live.restarts == generation:
@@ -217,7 +148,7 @@ class PodLife:
         code = live.behaviour.exit_code
         how = status.Ended(code, live.started_at, now_text())
         live.ready = False
-        self.usage.free(live.key)
+        self._usage.free(live.key)
         policy = live.pod["spec"].get("restartPolicy", "Always")
         if policy == "Always" or (policy == "OnFailure" and code != 0):
             live.restarts += 1
@@ -274,7 +205,7 @@ class PodLife:
         live.ended = True
         live.ready = False
         self._endpoints.close(live.uid)
-        self.usage.free(live.key)
+        self._usage.free(live.key)
 
     def _forget(self, pod: Object) -> None:
         live = self._live.pop(pod["metadata"]["uid"], None)
@@ -284,7 +215,7 @@ class PodLife:
             if self._by_key.get(live.key) is live:
                 del self._by_key[live.key]
         if key_of(pod) not in self._by_key:  # a successor of the same name may run already
-            self.usage.free(key_of(pod))
+            self._usage.free(key_of(pod))
 
     def _patch_running(self, live: LivePod) -> None:
         self._patch(
@@ -308,20 +239,3 @@ class PodLife:
         if live.unsent is not None and self._live.get(live.uid) is live:
             self._api.patch(f"{live.path}/status", live.unsent, STRATEGIC_PATCH, fieldManager="lab-pod-life")
             live.unsent = None
-
-
-def key_of(pod: Object) -> str:
-    """``namespace/name`` of a pod."""
-    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-
-
-def tcp_ports(pod: Object) -> list[int]:
-    """The TCP ports that a pod's containers declare, each once."""
-    containers = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
-    ports = {
-        port["containerPort"]
-        for container in containers
-        for port in container.get("ports", [])
-        if port.get("protocol", "TCP") == "TCP"
-    }
-    return sorted(ports)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lab import cluster, processes
-from lab.cluster import LabNode
+from lab.cluster import Lab, LabNode
 from lab.errors import LabError, LabInputError
 from lab.state import LabPaths, load
 
@@ -48,10 +48,12 @@ def test_down_leaves_no_process_no_port_and_only_logs(root: Path) -> None:
     assert state is not None
     assert all(listens(port) for port in state.ports.values())
     assert stat.S_IMODE(lab.kubeconfig.stat().st_mode) == 0o600
+    helper = lab.spawn("napper", ["sleep", "600"])
 
     assert cluster.down("gone", root)
 
     assert running_in(root) == []
+    assert not processes.alive(helper)
     assert not any(listens(port) for port in state.ports.values())
     assert {entry.name for entry in lab.dir.iterdir()} == {"lock", "logs"}
     assert (lab.paths.logs / "kube-apiserver.log").stat().st_size > 0
@@ -76,11 +78,11 @@ def test_status_tells_the_promised_keys_before_during_and_after(root: Path) -> N
     assert cluster.status("told", root)["ready"] is False
 
 
-def test_up_on_a_running_lab_says_so_and_changes_nothing(root: Path) -> None:
-    first = load(cluster.up("twice", [], root).paths)
+def test_up_on_a_running_lab_says_so_and_changes_nothing(lab: Lab) -> None:
+    before = load(lab.paths)
     said: list[str] = []
-    second = load(cluster.up("twice", [], root, said.append).paths)
-    assert first == second
+    cluster.up(lab.name, [], lab.dir.parent.parent, said.append)
+    assert load(lab.paths) == before
     assert any("is up already" in line for line in said)
 
 
@@ -100,12 +102,13 @@ def test_up_on_a_dead_lab_cleans_and_starts_again(root: Path) -> None:
     assert old_pids.isdisjoint(pid for pid, _ in running_in(root))
 
 
-def test_two_labs_run_side_by_side_and_end_apart(root: Path) -> None:
+def test_two_labs_run_side_by_side_and_end_apart_even_with_a_damaged_state_file(root: Path) -> None:
     one = cluster.up("one", [], root)
     two = cluster.up("two", [], root)
     one.api().post("/api/v1/namespaces", {"metadata": {"name": "only-in-one"}})
     assert not two.api().exists("/api/v1/namespaces/only-in-one")
-    cluster.down("one", root)
+    one.paths.state.write_text("{")
+    assert cluster.down("one", root)
     assert cluster.status("two", root)["ready"] is True
     assert {folder for _, folder in running_in(root)} == {str(two.dir)}
 
@@ -145,13 +148,6 @@ def test_a_program_that_fails_is_named_with_its_last_words(
     assert cluster.status("broken", root)["ready"] is False
 
 
-def test_a_damaged_state_file_does_not_stop_down(root: Path) -> None:
-    lab = cluster.up("damaged", [], root)
-    lab.paths.state.write_text("{")
-    assert cluster.down("damaged", root)
-    assert running_in(root) == []
-
-
 def test_down_spares_a_stranger_that_has_a_remembered_process_id(root: Path) -> None:
     lab = cluster.up("stranger", [], root)
     stranger = subprocess.Popen(["sleep", "600"])
@@ -170,15 +166,12 @@ def test_down_spares_a_stranger_that_has_a_remembered_process_id(root: Path) -> 
         stranger.wait()
 
 
-def test_a_helper_runs_as_a_process_of_the_lab_and_ends_with_it(root: Path) -> None:
-    lab = cluster.up("helpers", [], root)
+def test_a_helper_runs_as_a_process_of_the_lab(lab: Lab) -> None:
     helper = lab.spawn("napper", ["sleep", "600"])
+    assert "napper" in {each["name"] for each in cluster.status(lab.name, lab.dir.parent.parent)["processes"]}
     with pytest.raises(LabInputError, match="runs 'napper' already"):
         lab.spawn("napper", ["sleep", "600"])
     lab.stop("napper")
-    assert not processes.alive(helper)
-    helper = lab.spawn("napper", ["sleep", "600"])
-    cluster.down("helpers", root)
     assert not processes.alive(helper)
 
 

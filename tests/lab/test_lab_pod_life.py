@@ -128,11 +128,12 @@ def test_exec_says_that_containers_are_simulated(lab: Lab, core: client.CoreV1Ap
 
 
 def test_probes_answer_once_the_pod_is_ready(core: client.CoreV1Api, eventually: Eventually) -> None:
-    pod = start(core, eventually, "slow", ports=(PORT,), ready_after_seconds="3")
-    if not is_ready(pod):  # a machine that is very slow sees it ready at once
-        assert ask(pod, "/healthz")[0] in {200, 503}
-    pod = eventually(lambda: next((p for p in [in_phase(core, "slow", "Running")] if p and is_ready(p)), None))
-    assert ask(pod, "/healthz") == (200, {"pod": f"{NAMESPACE}/slow", "ready": True})
+    loading = start(core, eventually, "loading", ports=(PORT,), ready_after_seconds="3600")
+    assert not is_ready(loading)
+    assert ask(loading, "/healthz") == (503, {"pod": f"{NAMESPACE}/loading", "ready": False})
+    start(core, eventually, "loaded", ports=(PORT,), ready_after_seconds="0.5")
+    loaded = eventually(lambda: next((p for p in [in_phase(core, "loaded", "Running")] if p and is_ready(p)), None))
+    assert ask(loaded, "/healthz") == (200, {"pod": f"{NAMESPACE}/loaded", "ready": True})
 
 
 def test_a_hook_is_recorded_and_answered(lab: Lab, core: client.CoreV1Api, eventually: Eventually) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 
 from lab.standins.install import ProviderChoice
+from lab.terraform_run import find_terraform
 
+PROGRAM = find_terraform() or "terraform"
 RESOURCE = "viktorbarzin.me/gpumem"
 REQUIRED = {
     "kubectl": {"source": "alekc/kubectl", "version": ">= 2.1, < 3"},
@@ -26,8 +28,8 @@ class Outcome:
 
     code: int
     text: str
-    actions: dict[str, list[str]]
-    """Address → planned actions, without those that do nothing."""
+    actions: dict[str, str]
+    """Address → planned action (create, update, replace, delete), of those that do something."""
 
 
 class Workspace:
@@ -57,7 +59,7 @@ class Workspace:
     def run(self, *arguments: str) -> Outcome:
         """One command; never waits for ever."""
         done = subprocess.run(
-            ["terraform", *arguments],
+            [PROGRAM, *arguments],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
@@ -68,12 +70,10 @@ class Workspace:
 
     def plan(self, *arguments: str) -> Outcome:
         """``plan -detailed-exitcode`` (0 nothing, 1 failed, 2 changes) with its actions."""
-        outcome = self.run("plan", "-no-color", "-input=false", "-detailed-exitcode", "-out=plan", *arguments)
-        if outcome.code == 1:
-            return outcome
-        changes = json.loads(self.run("show", "-json", "plan").text).get("resource_changes", [])
-        actions = {one["address"]: one["change"]["actions"] for one in changes}
-        return dataclasses.replace(outcome, actions={key: did for key, did in actions.items() if did != ["no-op"]})
+        outcome = self.run("plan", "-json", "-input=false", "-detailed-exitcode", *arguments)
+        lines = [json.loads(line) for line in outcome.text.splitlines() if line.startswith("{")]
+        changes = [line["change"] for line in lines if line["type"] == "planned_change"]
+        return dataclasses.replace(outcome, actions={one["resource"]["addr"]: one["action"] for one in changes})
 
     def apply(self, *arguments: str) -> Outcome:
         """``apply`` without questions."""
@@ -88,8 +88,8 @@ class Workspace:
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Address → attributes."""
-        values = json.loads(self.run("show", "-json").text).get("values", {})
-        return {one["address"]: one["values"] for one in values.get("root_module", {}).get("resources", [])}
+        held = json.loads((self.folder / "terraform.tfstate").read_text())["resources"]
+        return {f"{one['type']}.{one['name']}": one["instances"][0]["attributes"] for one in held}
 
 
 def text(body: dict[str, Any]) -> str:

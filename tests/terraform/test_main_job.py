@@ -66,12 +66,10 @@ def test_a_changed_budget_of_a_foreign_workload_is_one_change_beside_the_gate(ap
     applied.estate_file.write_text(estate_text(**{"budget_mib: 3000": "budget_mib: 3500"}))
     try:
         applied.synth()
-        applied.init("consumers")
         plan = applied.plan("consumers")
     finally:
         applied.estate_file.write_text(EXAMPLE.read_text())
         applied.synth()
-        applied.init("consumers")
     changed = set(plan.changes())
     assert changed == {"null_resource.gate", "null_resource.budget-immich-ml"}
     shown = next(c for c in plan.document["resource_changes"] if c["address"] == "null_resource.budget-immich-ml")
@@ -85,12 +83,10 @@ def test_a_changed_budget_of_a_rendered_workload_is_one_change_beside_the_gate(a
     applied.estate_file.write_text(estate_text(**{"budget_mib: 1500": "budget_mib: 1600"}))
     try:
         applied.synth()
-        applied.init("consumers")
         changed = applied.plan("consumers").changes()
     finally:
         applied.estate_file.write_text(EXAMPLE.read_text())
         applied.synth()
-        applied.init("consumers")
     assert changed == {
         "null_resource.gate": ("delete", "create"),
         "kubectl_manifest.tenant-portal-stt": ("update",),

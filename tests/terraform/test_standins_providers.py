@@ -14,20 +14,20 @@ import pytest
 import yaml
 from kubernetes import client, config
 
+from lab import cluster
+from lab.cluster import Lab
 from lab.standins.install import ProviderChoice, choose_providers, cli_config, install
-from tests.terraform.standins_workspace import Workspace, config_map, deployment, text
+from tests.terraform.standins_workspace import PROGRAM, Workspace, config_map, deployment, text
 
-pytestmark = [
-    pytest.mark.lab,
-    pytest.mark.terraform,
-    pytest.mark.skipif(shutil.which("terraform") is None, reason="no terraform on PATH"),
-]
+pytestmark = [pytest.mark.lab, pytest.mark.terraform]
 
 
 @pytest.fixture(scope="session", params=["stand-in", "real"])
-def providers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ProviderChoice, Path]:
+def either_kind(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[ProviderChoice, Path]:
     folder = tmp_path_factory.mktemp("providers")
-    choice = choose_providers("terraform", folder / "choice", Path(sys.executable))
+    choice = choose_providers(PROGRAM, folder / "choice", Path(sys.executable))
     if request.param == "stand-in":
         install(folder / "mirror", Path(sys.executable))
         cli_config(folder / "terraform.tfrc", folder / "mirror")
@@ -42,15 +42,25 @@ def providers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return choice, template.folder
 
 
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A control plane without nodes: nothing here runs a pod."""
+    root = tmp_path_factory.mktemp("labs")
+    try:
+        yield cluster.up("standins", [], root, print)
+    finally:
+        cluster.down("standins", root)
+
+
 @pytest.fixture
-def work(providers: tuple[ProviderChoice, Path], lab: Any, tmp_path: Path) -> Workspace:
-    choice, template = providers
+def work(either_kind: tuple[ProviderChoice, Path], lab: Lab, tmp_path: Path) -> Workspace:
+    choice, template = either_kind
     shutil.copytree(template, tmp_path / "work", symlinks=True)
     return Workspace(tmp_path / "work", choice, Path(lab.kubeconfig))
 
 
 @pytest.fixture
-def api(lab: Any) -> Any:
+def api(lab: Lab) -> Any:
     return client.CoreV1Api(config.new_client_from_config(str(lab.kubeconfig)))
 
 
@@ -96,7 +106,7 @@ def test_a_changed_field_is_updated_in_place(work: Workspace, namespace: str, ap
     work.manifests(settings={"body": config_map(namespace, mode="a")})
     work.applied()
     work.manifests(settings={"body": config_map(namespace, mode="b")})
-    assert work.plan().actions == {"kubectl_manifest.settings": ["update"]}
+    assert work.plan().actions == {"kubectl_manifest.settings": "update"}
     work.applied()
     assert api.read_namespaced_config_map("settings", namespace).data == {"mode": "b"}
 
@@ -109,7 +119,7 @@ def test_a_field_that_the_manifest_names_is_taken_back_and_others_are_let_be(
     api.patch_namespaced_config_map("settings", namespace, {"data": {"added": "x"}}, field_manager="other")
     assert work.plan().code == 0
     api.patch_namespaced_config_map("settings", namespace, {"data": {"mode": "z"}}, field_manager="other")
-    assert work.plan().actions == {"kubectl_manifest.settings": ["update"]}
+    assert work.plan().actions == {"kubectl_manifest.settings": "update"}
     work.applied()
     assert api.read_namespaced_config_map("settings", namespace).data == {"mode": "a", "added": "x"}
 
@@ -125,7 +135,7 @@ def test_an_object_deleted_by_somebody_is_created_again(work: Workspace, namespa
     work.manifests(settings={"body": config_map(namespace, mode="a")})
     work.applied()
     api.delete_namespaced_config_map("settings", namespace)
-    assert work.plan().actions == {"kubectl_manifest.settings": ["create"]}
+    assert work.plan().actions == {"kubectl_manifest.settings": "create"}
     work.applied()
 
 
@@ -134,7 +144,7 @@ def test_an_object_made_anew_by_somebody_is_taken_over_in_place(work: Workspace,
     work.applied()
     api.delete_namespaced_config_map("settings", namespace)
     api.create_namespaced_config_map(namespace, config_map(namespace, mode="a"))
-    assert work.plan().actions == {"kubectl_manifest.settings": ["update"]}
+    assert work.plan().actions == {"kubectl_manifest.settings": "update"}
     work.applied()
 
 
@@ -142,7 +152,7 @@ def test_another_name_is_another_object(work: Workspace, namespace: str, api: An
     work.manifests(settings={"body": config_map(namespace, "one", mode="a")})
     work.applied()
     work.manifests(settings={"body": config_map(namespace, "two", mode="a")})
-    assert work.plan().actions == {"kubectl_manifest.settings": ["delete", "create"]}
+    assert work.plan().actions == {"kubectl_manifest.settings": "replace"}
     work.applied()
     assert "one" not in [one.metadata.name for one in api.list_namespaced_config_map(namespace).items]
 
@@ -192,7 +202,7 @@ def test_apply_only_survives_destroy_and_the_rest_goes(work: Workspace, namespac
 def test_a_kind_without_its_crd_plans_and_then_fails_to_apply(work: Workspace, namespace: str) -> None:
     body = {"apiVersion": "no.such/v1", "kind": "Thing", "metadata": {"name": "one", "namespace": namespace}}
     work.manifests(thing={"body": body})
-    assert work.plan().actions == {"kubectl_manifest.thing": ["create"]}
+    assert work.plan().actions == {"kubectl_manifest.thing": "create"}
     refused = work.apply()
     assert refused.code == 1
     assert "no.such/v1" in refused.text
@@ -230,8 +240,8 @@ def test_an_unreachable_cluster_plans_new_objects_and_keeps_the_state_of_old_one
     work.applied()
     before = work.state()
     dead = yaml.safe_load(Path(work.kubeconfig).read_text())
-    for cluster in dead["clusters"]:
-        cluster["cluster"]["server"] = f"https://127.0.0.1:{free_port()}"
+    for entry in dead["clusters"]:
+        entry["cluster"]["server"] = f"https://127.0.0.1:{free_port()}"
     work.kubeconfig = tmp_path / "dead.yaml"
     work.kubeconfig.write_text(yaml.safe_dump(dead))
     both = {"settings": {"body": config_map(namespace, mode="a")}, "new": {"body": config_map(namespace, "new")}}
@@ -241,7 +251,7 @@ def test_an_unreachable_cluster_plans_new_objects_and_keeps_the_state_of_old_one
     assert "kubectl_manifest.settings" in failed.text
     assert work.apply().code == 1
     assert work.state() == before
-    assert work.plan("-refresh=false").actions == {"kubectl_manifest.new": ["create"]}
+    assert work.plan("-refresh=false").actions == {"kubectl_manifest.new": "create"}
 
 
 def test_a_missing_kubeconfig_is_named_unless_lazy_load_puts_it_off(work: Workspace, tmp_path: Path) -> None:
@@ -253,7 +263,7 @@ def test_a_missing_kubeconfig_is_named_unless_lazy_load_puts_it_off(work: Worksp
     assert "invalid provider configuration" in refused.text
     assert "nowhere.yaml" in refused.text
     work.write({"kubectl_manifest": {"one": body}}, lazy_load=True)
-    assert work.plan().actions == {"kubectl_manifest.one": ["create"]}
+    assert work.plan().actions == {"kubectl_manifest.one": "create"}
 
 
 def test_an_object_is_imported_by_its_address(work: Workspace, namespace: str, api: Any) -> None:
@@ -277,7 +287,7 @@ def test_changed_triggers_replace_a_null_resource_and_its_provisioners_see_the_o
     work.applied()
     first = work.state()["null_resource.step"]["id"]
     work.write(with_trigger("2"))
-    assert work.plan().actions == {"null_resource.step": ["delete", "create"]}
+    assert work.plan().actions == {"null_resource.step": "replace"}
     work.applied()
     assert work.state()["null_resource.step"]["id"] != first
     assert work.run("destroy", "-no-color", "-auto-approve").code == 0
@@ -288,4 +298,4 @@ def test_a_null_resource_whose_provisioner_fails_is_tainted(work: Workspace) -> 
     failing = {"local-exec": {"command": "exit 3"}}
     work.write({"null_resource": {"gate": {"triggers": {"at": "1"}, "provisioner": [failing]}}})
     assert work.apply().code == 1
-    assert work.plan().actions == {"null_resource.gate": ["delete", "create"]}
+    assert work.plan().actions == {"null_resource.gate": "replace"}

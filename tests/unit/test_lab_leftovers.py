@@ -28,7 +28,7 @@ def with_iptables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.write_text(FAKE_IPTABLES.format(log=log))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(firewall.os, "geteuid", lambda: 0)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(firewall, "marked", lambda: iter(()))
     monkeypatch.setattr(firewall, "FAMILIES", ("iptables",))
     return log
@@ -54,7 +54,7 @@ def test_chains_stay_while_another_lab_is_up(tmp_path: Path, monkeypatch: pytest
 
 def test_chains_stay_without_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = with_iptables(tmp_path, monkeypatch)
-    monkeypatch.setattr(firewall.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert firewall.remove_kubelet_chains() == []
     assert not log.exists()
 

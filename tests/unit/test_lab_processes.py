@@ -43,7 +43,7 @@ def test_a_process_has_a_session_of_its_own(sleeper: processes.LabProcess) -> No
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match="thing .*/no/such/program.* cannot be started"):
+    with pytest.raises(LabError, match=r"thing .*/no/such/program.* cannot be started"):
         processes.start("thing", ["/no/such/program"], lab_dir=tmp_path, log=tmp_path / "log")
 
 
@@ -70,7 +70,7 @@ def test_a_damaged_state_file_is_named_with_its_repair(tmp_path: Path) -> None:
     paths = LabPaths(tmp_path, "a")
     paths.dir.mkdir(parents=True)
     paths.state.write_text('{"name": "a"}')
-    with pytest.raises(LabError, match="state.json is damaged .* `gpumem lab down --lab a` clears it"):
+    with pytest.raises(LabError, match=r"state\.json is damaged .* `gpumem lab down --lab a` clears it"):
         load(paths)
 
 

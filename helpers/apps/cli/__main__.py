@@ -9,10 +9,10 @@ from importlib import metadata
 
 import click
 
-from helpers.apps.cli.capacity_commands import budget, capacity, replicas, verify
+from helpers.apps.cli.capacity_commands import capacity, verify
 from helpers.apps.cli.estate_commands import completion, render, report, validate
 from helpers.apps.cli.lab_commands import lab
-from helpers.apps.cli.tenant_commands import release, restore
+from helpers.apps.cli.tenant_commands import budget, release, replicas, restore
 from helpers.domain.errors import ExitCode, GpumemError
 
 
@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     except GpumemError as error:
         click.echo(f"gpumem: {error}" if "\n" not in str(error) else str(error), err=True)
         return int(error.exit_code)
-    except Exception:
+    except Exception:  # noqa: BLE001 - the last line of defence: a traceback and exit 70
         traceback.print_exc()
         click.echo("gpumem: this is a fault of gpumem; the lines above say where", err=True)
         return int(ExitCode.UNEXPECTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Callable
@@ -136,3 +137,12 @@ def connect_cluster(kubeconfig: Path | None, context: str | None) -> Cluster:
     from helpers.adapters.kubernetes_ import connect
 
     return connect(kubeconfig, context)
+
+
+def load_app(name: str) -> Any:
+    """One of the other apps, loaded when its command runs.
+
+    Apps never import each other (a contract); the command line is their front door, so it finds
+    them by name.
+    """
+    return importlib.import_module(f"helpers.apps.{name}")

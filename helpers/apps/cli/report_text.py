@@ -19,7 +19,8 @@ def _node_text(node: NodeRow, report: Report, output: str) -> str:
     parts = [_headline(node, output)]
     if node.shown_mib is not None:
         parts.append(_shown(node, report.resource))
-    parts.append(table([*_tenant_rows(node, live=report.live), *_sum_rows(node, live=report.live)], output, right=_RIGHT))
+    rows = [*_tenant_rows(node, live=report.live), *_sum_rows(node, live=report.live)]
+    parts.append(table(rows, output, right=_RIGHT))
     if len(node.cards) > 1:
         parts.append(table(_card_rows(node), output, right=("advertised MiB", "seated MiB", "slack MiB")))
     reasons = [f"{row.tenant}: {row.state.reason}" for row in node.tenants if row.state and row.state.reason]
@@ -28,7 +29,7 @@ def _node_text(node: NodeRow, report: Report, output: str) -> str:
 
 def _headline(node: NodeRow, output: str) -> str:
     mark = "### " if output == "markdown" else ""
-    machines = "an elastic pool, no machine is always there" if not node.nodes_count else f"{node.nodes_count} machine(s)"
+    machines = f"{node.nodes_count} machine(s)" if node.nodes_count else "an elastic pool, no machine is always there"
     return (
         f"{mark}{node.name}: {machines}, each {', '.join(node.gpus)}; physical {node.physical_mib} MiB, "
         f"advertised {node.advertised_mib} MiB, {node.shares_count} shares of {node.share_resource}"
@@ -117,10 +118,9 @@ def _compared_node_text(node: ComparedNode, output: str) -> str:
         for row in node.tenants
     ]
     mark = "### " if output == "markdown" else ""
-    headline = (
-        f"{mark}{node.name}: advertised {_amount(node.advertised_before_mib)} → {_amount(node.advertised_after_mib)} MiB, "
-        f"{_amount(node.shares_count_before)} → {_amount(node.shares_count_after)} shares"
-    )
+    memory = f"{_amount(node.advertised_before_mib)} → {_amount(node.advertised_after_mib)} MiB"
+    shares = f"{_amount(node.shares_count_before)} → {_amount(node.shares_count_after)} shares"
+    headline = f"{mark}{node.name}: advertised {memory}, {shares}"
     right = ("shares before", "after", "of shares", "budget MiB before", "after ", "of memory")
     return f"{headline}\n\n{table(rows, output, right=right)}"
 

@@ -1,0 +1,104 @@
+"""Prometheus metrics, in base units (bytes, seconds), each app with a registry of its own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import prometheus_client as prometheus
+
+from helpers.domain.errors import InputError
+from helpers.domain.memory import mib_to_bytes
+
+
+def new_registry(component: str, version: str) -> prometheus.CollectorRegistry:
+    """An empty registry but for the build's own line."""
+    registry = prometheus.CollectorRegistry()
+    build = prometheus.Gauge(
+        "gpumem_build_info", "Which component and version runs; always 1.", ["component", "version"], registry=registry
+    )
+    build.labels(component=component, version=version).set(1)
+    return registry
+
+
+class PrometheusCapacityMetrics:
+    """`ports.capacity_metrics.CapacityMetrics`."""
+
+    def __init__(self, registry: prometheus.CollectorRegistry) -> None:
+        self._asserts = prometheus.Counter(
+            "gpumem_capacity_asserts",  # the library appends _total
+            "Decisions about a node that were carried out, by outcome.",
+            ["node", "outcome"],
+            registry=registry,
+        )
+        self._advertised = prometheus.Gauge(
+            "gpumem_capacity_advertised_bytes",
+            "GPU memory that the node shows as capacity.",
+            ["node"],
+            registry=registry,
+        )
+        self._succeeded = prometheus.Gauge(
+            "gpumem_capacity_last_success_timestamp_seconds",
+            "When all nodes were last seen as declared, seconds since the epoch.",
+            registry=registry,
+        )
+
+    def asserted(self, node: str, outcome: str) -> None:
+        """Counts one decision."""
+        self._asserts.labels(node=node, outcome=outcome).inc()
+
+    def advertised(self, node: str, advertised_mib: int | None) -> None:
+        """Shows the node's number; its series ends where there is none."""
+        if advertised_mib is None:
+            with contextlib.suppress(KeyError):  # it never showed a number
+                self._advertised.remove(node)
+        else:
+            self._advertised.labels(node=node).set(mib_to_bytes(advertised_mib))
+
+    def succeeded(self, at: datetime) -> None:
+        """Remembers the instant."""
+        self._succeeded.set(at.timestamp())
+
+
+@dataclass(frozen=True)
+class ListenAddress:
+    """Where metrics are served. Loopback unless a pod says otherwise; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> ListenAddress:
+        """`127.0.0.1:9410`, `[::1]:9410`, or `:9410` for every address.
+
+        Raises:
+            InputError: it is nothing of that form.
+        """
+        host, colon, port = text.rpartition(":")
+        if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+            raise InputError(f"metrics address {text!r} is not HOST:PORT, such as 127.0.0.1:9410 or :9410")
+        return cls(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - asked for by leaving the host out
+
+
+@contextlib.contextmanager
+def served(registry: prometheus.CollectorRegistry, address: ListenAddress) -> Iterator[int]:
+    """Serves `/metrics` meanwhile; gives the port.
+
+    Raises:
+        InputError: the address cannot be bound.
+    """
+    try:
+        server, thread = prometheus.start_http_server(address.port, addr=address.host, registry=registry)
+    except OSError as error:
+        raise InputError(
+            f"metrics address {address.host}:{address.port} cannot be bound: {error.strerror or error}. "
+            "Choose another with --metrics-address."
+        ) from error
+    try:
+        yield int(server.server_port)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

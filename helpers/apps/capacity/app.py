@@ -1,0 +1,123 @@
+"""Wires ports to adapters for the three modes. No decisions here, and no reading of the environment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from helpers.adapters.clock import SystemClock
+from helpers.adapters.events import KubernetesEvents
+from helpers.adapters.lease import LeaderElection
+from helpers.adapters.logging_ import JsonLog
+from helpers.adapters.metrics import ListenAddress, PrometheusCapacityMetrics, new_registry, served
+from helpers.apps.capacity.settings import WatchSettings, version
+from helpers.domain import names
+from helpers.domain.capacity import CapacitySettings
+from helpers.domain.errors import CheckFailed, ExitCode, Forbidden, GpumemError
+from helpers.ports.cluster import Cluster
+from helpers.ports.log import Log
+from helpers.services.capacity import CapacityReport, assert_capacity, unset_capacity
+from helpers.services.capacity_watch import WatchPorts, watch_capacity
+
+COMPONENT = names.FIELD_MANAGER_CAPACITY
+
+
+def run_assert(cluster: Cluster, settings: CapacitySettings, *, dry_run: bool = False) -> CapacityReport:
+    """Advertises once, on every node; logs each act.
+
+    Raises:
+        CheckFailed: at least one node could not be done; the others were.
+        ClusterError: the API refused or did not answer.
+    """
+    log = capacity_log(dry_run=dry_run)
+    _log_start(log, "assert", settings)
+    return assert_capacity(cluster, settings, events=_events(cluster, log), log=log, dry_run=dry_run)
+
+
+def run_unset(cluster: Cluster, settings: CapacitySettings, *, dry_run: bool = False) -> CapacityReport:
+    """Takes the number off every node that carries ours.
+
+    Raises:
+        ClusterError: the API refused or did not answer.
+    """
+    log = capacity_log(dry_run=dry_run)
+    _log_start(log, "unset", settings)
+    return unset_capacity(cluster, settings, events=_events(cluster, log), log=log, dry_run=dry_run)
+
+
+def run_watch(cluster: Cluster, settings: CapacitySettings, watch: WatchSettings) -> None:
+    """Keeps the numbers until SIGTERM or SIGINT; what is in hand then is finished, the lease given up.
+
+    Raises:
+        InputError: the metrics address cannot be used.
+        Forbidden: a permission is missing; the message names it.
+    """
+    log, clock = capacity_log(dry_run=watch.dry_run), SystemClock()
+    _log_start(log, "watch", settings, **watch.model_dump())
+    registry = new_registry(COMPONENT, version())
+    election = LeaderElection(
+        cluster, clock, log, namespace=watch.namespace, name=names.CAPACITY_LEASE, identity=watch.identity
+    )
+    with contextlib.ExitStack() as stack:
+        stopped = stack.enter_context(_stopped_by_signal())
+        if watch.metrics_address:
+            port = stack.enter_context(served(registry, ListenAddress.parse(watch.metrics_address)))
+            log.info("metrics_served", address=watch.metrics_address, port=port)
+        ports = WatchPorts(
+            cluster=cluster,
+            leadership=stack.enter_context(election),
+            events=_events(cluster, log),
+            metrics=PrometheusCapacityMetrics(registry),
+            clock=clock,
+            log=log,
+        )
+        watch_capacity(
+            ports,
+            settings,
+            stop=stopped.is_set,
+            dry_run=watch.dry_run,
+            full_check_seconds=watch.full_check_seconds,
+        )
+
+
+def capacity_log(*, dry_run: bool) -> JsonLog:
+    """The component's log."""
+    return JsonLog(COMPONENT, version=version(), dry_run=dry_run, clock=SystemClock())
+
+
+def exit_code_of(error: GpumemError, log: Log) -> ExitCode:
+    """Logs why a run ended, and how it must exit."""
+    level = log.warning if isinstance(error, CheckFailed) and not isinstance(error, Forbidden) else log.error
+    level("run_failed", reason=str(error), exit_code=int(error.exit_code))
+    return error.exit_code
+
+
+def _events(cluster: Cluster, log: Log) -> KubernetesEvents:
+    instance = f"{socket.gethostname()}_{os.getpid()}"
+    return KubernetesEvents(cluster, component=COMPONENT, instance=instance, clock=SystemClock(), log=log)
+
+
+def _log_start(log: Log, mode: str, settings: CapacitySettings, **more: object) -> None:
+    log.info("started", mode=mode, settings=settings.model_dump(mode="json"), **more)
+
+
+@contextlib.contextmanager
+def _stopped_by_signal() -> Iterator[threading.Event]:
+    stopped = threading.Event()
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        # Only noted: what is being written is finished first. No log line here, either: the signal may
+        # have come while this very thread holds the log's lock.
+        stopped.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

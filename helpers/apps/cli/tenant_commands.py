@@ -1,0 +1,157 @@
+"""Commands on one tenant's workload: budget, replicas, release, restore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from pydantic import Field
+
+from helpers.apps.cli.context import (
+    cluster_options,
+    connect_cluster,
+    dry_run_option,
+    estate_option,
+    find_tenant,
+    parse_settings,
+    read_estate,
+    step_input,
+    step_option,
+    tenant_argument,
+)
+from helpers.domain import names
+from helpers.domain.budget import BudgetFields, WorkloadIdentity, budget_fields, workload_identity
+from helpers.domain.errors import InputError
+from helpers.domain.estate import Estate
+from helpers.domain.estate_tenants import Tenant
+from helpers.services.budget import set_budget, unset_budget
+from helpers.services.outcome import Outcome
+from helpers.services.release import release as release_workload
+from helpers.services.release import restore as restore_workload
+from helpers.services.release import set_replicas
+
+
+class ReplicasStep(WorkloadIdentity):
+    """The triggers of a `replicas-…` step."""
+
+    replicas: int = Field(ge=0)
+    label_prefix: str
+
+
+def _say(outcome: Outcome) -> None:
+    click.echo(outcome.message)
+
+
+def _from_estate(estate_file: Path, tenant: str | None) -> tuple[Estate, Tenant]:
+    if tenant is None:
+        raise click.UsageError("name the TENANT (or give --step, as Terraform does)")
+    estate = read_estate(estate_file)
+    return estate, find_tenant(estate, tenant)
+
+
+def _must_be_foreign(tenant: Tenant) -> None:
+    if tenant.apply != "patch":
+        raise InputError(
+            f"tenant {tenant.name}: apply is {tenant.apply}, so its budget is in the workload that is rendered for it; "
+            "`budget` is for apply: patch"
+        )
+
+
+@click.group()
+def budget() -> None:
+    """The budget's fields in a workload that somebody else owns."""
+
+
+@budget.command("set")
+@tenant_argument(required=False)
+@estate_option
+@cluster_options
+@dry_run_option
+@step_option
+@click.option("--force", is_flag=True, help="Take the fields over from another owner with other numbers.")
+def budget_set(
+    tenant: str | None,
+    estate_file: Path,
+    kubeconfig: Path | None,
+    context: str | None,
+    dry_run: bool,
+    step: bool,
+    force: bool,
+) -> None:
+    """Put the budget of TENANT into its workload; owns those fields and nothing else."""
+    if step:
+        fields = parse_settings(BudgetFields, step_input(), f"${names.ENV_STEP}")
+    else:
+        estate, found = _from_estate(estate_file, tenant)
+        _must_be_foreign(found)
+        fields = budget_fields(estate, found)
+    _say(set_budget(connect_cluster(kubeconfig, context), fields, dry_run=dry_run, force=force))
+
+
+@budget.command("unset")
+@tenant_argument(required=False)
+@estate_option
+@cluster_options
+@dry_run_option
+@step_option
+def budget_unset(
+    tenant: str | None, estate_file: Path, kubeconfig: Path | None, context: str | None, dry_run: bool, step: bool
+) -> None:
+    """Give the budget's fields of TENANT back; the rest of the workload is not touched."""
+    if step:
+        identity = parse_settings(WorkloadIdentity, step_input(), f"${names.ENV_STEP}")
+    else:
+        _, found = _from_estate(estate_file, tenant)
+        _must_be_foreign(found)
+        identity = workload_identity(found)
+    _say(unset_budget(connect_cluster(kubeconfig, context), identity, dry_run=dry_run))
+
+
+@click.group()
+def replicas() -> None:
+    """The replicas of a workload that is rendered here."""
+
+
+@replicas.command("set")
+@tenant_argument(required=False)
+@estate_option
+@cluster_options
+@dry_run_option
+@step_option
+def replicas_set(
+    tenant: str | None, estate_file: Path, kubeconfig: Path | None, context: str | None, dry_run: bool, step: bool
+) -> None:
+    """Scale TENANT to the estate's replicas; a released tenant gets them when it is restored."""
+    if step:
+        wanted = parse_settings(ReplicasStep, step_input(), f"${names.ENV_STEP}")
+    else:
+        estate, found = _from_estate(estate_file, tenant)
+        wanted = ReplicasStep(
+            **workload_identity(found).model_dump(), replicas=found.replicas_count, label_prefix=estate.label_prefix
+        )
+    cluster = connect_cluster(kubeconfig, context)
+    _say(set_replicas(cluster, wanted, wanted.replicas, wanted.label_prefix, dry_run=dry_run))
+
+
+@click.command()
+@tenant_argument()
+@estate_option
+@cluster_options
+@dry_run_option
+def release(tenant: str, estate_file: Path, kubeconfig: Path | None, context: str | None, dry_run: bool) -> None:
+    """In an emergency: scale TENANT to zero and remember its replicas on the workload."""
+    estate, found = _from_estate(estate_file, tenant)
+    cluster = connect_cluster(kubeconfig, context)
+    _say(release_workload(cluster, workload_identity(found), estate.label_prefix, dry_run=dry_run))
+
+
+@click.command()
+@tenant_argument()
+@estate_option
+@cluster_options
+@dry_run_option
+def restore(tenant: str, estate_file: Path, kubeconfig: Path | None, context: str | None, dry_run: bool) -> None:
+    """Bring a released TENANT back to the replicas it had."""
+    estate, found = _from_estate(estate_file, tenant)
+    cluster = connect_cluster(kubeconfig, context)
+    _say(restore_workload(cluster, workload_identity(found), estate.label_prefix, dry_run=dry_run))

@@ -1,0 +1,27 @@
+"""Estates for the synth tests: the shipped ones, and the example with lines changed."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from helpers.domain.estate import Estate
+from helpers.rendering.estate_file import load_estate, parse_estate
+
+PROJECT = Path(__file__).resolve().parents[2]
+EXAMPLE = PROJECT / "gpumem.yaml"
+SHIPPED = [EXAMPLE, *sorted((PROJECT / "estates").glob("*.yaml"))]
+
+
+@cache
+def shipped(path: Path) -> Estate:
+    return load_estate(path)[0]
+
+
+def example(**replaced: str) -> Estate:
+    """gpumem.yaml with each key's text replaced once by its value; a text that is not there is a fault."""
+    text = EXAMPLE.read_text()
+    for old, new in replaced.items():
+        assert text.count(old) >= 1, f"gpumem.yaml does not hold {old!r}"
+        text = text.replace(old, new, 1)
+    return parse_estate(text, "gpumem.yaml")[0]
