@@ -16,14 +16,14 @@ from stacks.constructs.providers import add_providers
 NAME = "consumers"
 
 
-class ConsumersStack(TerraformStack):  # type: ignore[misc]
+class ConsumersStack(TerraformStack):
     """PriorityClasses, namespaces, quotas and tenants; nothing of it before the nodes show their numbers."""
 
-    def __init__(self, scope: Construct, estate: Estate, rendered: Rendered, estate_file: Path) -> None:
+    def __init__(self, scope: Construct, estate: Estate, rendered: Rendered, estate_file: Path, program: str) -> None:
         super().__init__(scope, NAME)
         add_backend(self, NAME, estate.terraform.backend, estate_file)
         add_providers(self, estate.terraform)
-        compose(self, rendered.wave(1))
+        compose(self, rendered.wave(1), program)
         TerraformOutput(
             self,
             "budgets_mib",

@@ -17,14 +17,14 @@ from stacks.constructs.providers import add_providers
 NAME = "nvidia"
 
 
-class NvidiaStack(TerraformStack):  # type: ignore[misc]
+class NvidiaStack(TerraformStack):
     """Namespace, RuntimeClass, device plugin configuration and the capacity of every node."""
 
-    def __init__(self, scope: Construct, estate: Estate, rendered: Rendered, estate_file: Path) -> None:
+    def __init__(self, scope: Construct, estate: Estate, rendered: Rendered, estate_file: Path, program: str) -> None:
         super().__init__(scope, NAME)
         add_backend(self, NAME, estate.terraform.backend, estate_file)
         add_providers(self, estate.terraform)
-        compose(self, rendered.wave(0))
+        compose(self, rendered.wave(0), program)
         TerraformOutput(
             self,
             "advertised_mib",

@@ -6,6 +6,8 @@ import pytest
 
 from lab.terraform_run import find_terraform
 
+pytest_plugins = ["tests.fixtures.lab"]
+
 NO_TERRAFORM = "neither terraform nor tofu is on PATH; install one to run the plan and apply tests"
 
 

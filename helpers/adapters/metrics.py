@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import prometheus_client as prometheus
 
@@ -83,22 +86,60 @@ class ListenAddress:
 
 
 @contextlib.contextmanager
-def served(registry: prometheus.CollectorRegistry, address: ListenAddress) -> Iterator[int]:
-    """Serves `/metrics` meanwhile; gives the port.
+def served(
+    registry: prometheus.CollectorRegistry, address: ListenAddress, healthy: Callable[[], bool]
+) -> Iterator[int]:
+    """Serves `/metrics`, and `/healthz` (200 while `healthy()`, else 503); gives the port.
 
     Raises:
         InputError: the address cannot be bound.
     """
     try:
-        server, thread = prometheus.start_http_server(address.port, addr=address.host, registry=registry)
+        server = _Server(address, _handler(registry, healthy))
     except OSError as error:
         raise InputError(
             f"metrics address {address.host}:{address.port} cannot be bound: {error.strerror or error}. "
             "Choose another with --metrics-address."
         ) from error
+    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
     try:
-        yield int(server.server_port)
+        yield server.server_port
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: ListenAddress, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        super().__init__((address.host, address.port), handler)
+
+
+def _handler(
+    registry: prometheus.CollectorRegistry, healthy: Callable[[], bool]
+) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/healthz":
+                well = healthy()
+                self._answer(200 if well else 503, "text/plain", b"ok\n" if well else b"stuck\n")
+            elif self.path == "/metrics":
+                self._answer(200, prometheus.CONTENT_TYPE_LATEST, prometheus.generate_latest(registry))
+            else:
+                self._answer(404, "text/plain", b"/metrics or /healthz\n")
+
+        def _answer(self, status: int, content_type: str, content: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: a line for every scrape would drown the log."""
+
+    return Handler

@@ -46,7 +46,12 @@ def consumer_objects(estate: Estate) -> tuple[RenderedObject, ...]:
             **shared,
             resource=estate.resource,
             quotas=[
-                (address_of("quota", quota.namespace), quota, canonical_count(quota.budget_mib), _after(namespaces, quota))
+                (
+                    address_of("quota", quota.namespace),
+                    quota,
+                    canonical_count(quota.budget_mib),
+                    _after(namespaces, quota),
+                )
                 for quota in estate.quotas
             ],
         ),
@@ -85,9 +90,7 @@ def _after(namespaces: dict[str, str], item: Any) -> list[str]:
     return [namespaces.get(item.namespace, GATE)]
 
 
-def _workloads(
-    estate: Estate, shared: dict[str, Any], namespaces: dict[str, str]
-) -> Iterator[RenderedObject]:
+def _workloads(estate: Estate, shared: dict[str, Any], namespaces: dict[str, str]) -> Iterator[RenderedObject]:
     problems: list[Problem] = []
     for index, tenant in enumerate(estate.tenants):
         if tenant.apply != "create":

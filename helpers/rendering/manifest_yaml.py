@@ -39,6 +39,11 @@ _ManifestDumper.add_representer(str, _string)
 def to_yaml(manifest: Mapping[str, Any]) -> str:
     """`manifest` as one YAML document: keys sorted, so that reordering an estate changes nothing."""
     text: str = yaml.dump(
-        dict(manifest), Dumper=_ManifestDumper, sort_keys=True, default_flow_style=False, allow_unicode=True, width=2**30
+        dict(manifest),
+        Dumper=_ManifestDumper,
+        sort_keys=True,
+        default_flow_style=False,
+        allow_unicode=True,
+        width=2**30,
     )
     return text

@@ -78,7 +78,8 @@ class Rendered:
         Raises:
             RenderingError: two have one address, `after` names nothing, or there is a cycle.
         """
-        for wave in sorted({item.wave for item in (*self.objects, *self.steps)}):
+        everything: tuple[RenderedObject | Step, ...] = (*self.objects, *self.steps)
+        for wave in sorted({item.wave for item in everything}):
             yield from _in_order([*self.wave(wave).objects, *self.wave(wave).steps])
 
     def wave(self, wave: int) -> Rendered:

@@ -18,25 +18,24 @@ def tenant_pod(estate: Estate, tenant: Tenant, path: str) -> dict[str, Any]:
     `path` is the tenant's place in the estate (`tenants[2]`), for the message.
 
     Raises:
-        EstateInvalid: the pod says otherwise than the estate where both have a say.
+        EstateInvalid: the pod asks for other nodes than the estate.
     """
     pod: dict[str, Any] = copy.deepcopy(dict(tenant.pod or {}))
     node = estate.node(tenant.node)
     problems: list[Problem] = []
     _put_limits(estate, tenant, pod)
-    pod.setdefault("runtimeClassName", estate.runtime_class.name)
+    # validate refuses a pod that sets these two itself: a second copy could differ.
+    pod["runtimeClassName"] = estate.runtime_class.name
+    if tenant.priority is not None:
+        pod["priorityClassName"] = tenant.priority
     selector: dict[str, Any] = pod.get("nodeSelector") or {}
     for key, value in node.node_selector().items():
         if selector.setdefault(key, value) != value:
             rule = f"the pod runs on the nodes of {node.name}, which carry {key}: {value}"
             repair = "remove it from the pod, or name another entry under node"
-            problems.append(Problem(f"{path}.pod.nodeSelector.{key}", str(selector[key]), rule, repair))
+            problems.append(Problem(f'{path}.pod.nodeSelector["{key}"]', str(selector[key]), rule, repair))
     pod["nodeSelector"] = selector
     _append_tolerations(pod, node.tolerations)
-    if tenant.priority is not None and pod.setdefault("priorityClassName", tenant.priority) != tenant.priority:
-        rule = f"the tenant's priority is {tenant.priority}"
-        repair = "remove priorityClassName from the pod, or change priority"
-        problems.append(Problem(f"{path}.pod.priorityClassName", str(pod["priorityClassName"]), rule, repair))
     if problems:
         raise EstateInvalid(problems)
     return pod

@@ -36,7 +36,7 @@ def render_template(wave: Wave, template: str, **context: Any) -> Iterator[Rende
     The component is the file's folder. Quantities come out canonical.
     """
     text = _environment().get_template(template).render(context)
-    for document in yaml.load_all(text, _Loader):  # noqa: S506 - the safe loader, by another name
+    for document in yaml.load_all(text, _Loader):
         if document is None:
             continue
         place = document.pop(PLACE_KEY, None)

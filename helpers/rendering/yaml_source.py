@@ -17,9 +17,11 @@ from helpers.domain.errors import Problem
 
 EstatePath = tuple[str | int, ...]
 
+_BLOCK_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
 # Beyond these a file is not written by hand: an alias refers to itself, or multiplies itself.
 _MOST_LEVELS = 60
-_MOST_VALUES = 2_000_000
+_MOST_VALUES = 300_000
 
 
 class _CoreLoader(yaml.SafeLoader):
@@ -130,6 +132,8 @@ class _Builder:
         if len(path) > _MOST_LEVELS or self._built_count > _MOST_VALUES:
             raise _TooDeep(problem="an alias makes it endless", problem_mark=node.start_mark)
         self._document.places.setdefault(path, _place(node))
+        if isinstance(node, yaml.CollectionNode) and node.tag not in _BLOCK_TAGS:
+            raise yaml.MarkedYAMLError(problem=f"the tag {node.tag} means nothing here", problem_mark=node.start_mark)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):

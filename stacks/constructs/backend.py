@@ -34,7 +34,7 @@ def add_backend(stack: TerraformStack, name: str, backend: Backend, estate_file:
         local.add_override(key, value)
 
 
-class _AnyBackend(TerraformBackend):  # type: ignore[misc]
+class _AnyBackend(TerraformBackend):
     """A backend by its Terraform name and its own settings, so that new settings need no new class."""
 
     def __init__(self, stack: TerraformStack, name: str, config: dict[str, Any]) -> None:
@@ -42,9 +42,7 @@ class _AnyBackend(TerraformBackend):  # type: ignore[misc]
         self._config = config
 
     @jsii.member(jsii_name="getRemoteStateDataSource")
-    def get_remote_state_data_source(
-        self, scope: Construct, name: str, from_stack: str
-    ) -> TerraformRemoteState:
+    def get_remote_state_data_source(self, scope: Construct, name: str, from_stack: str) -> TerraformRemoteState:
         """Never asked for: the stacks read the cluster, not each other's state."""
         raise NotImplementedError(f"{from_stack} shares no values through its state ({scope.node.path}/{name})")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from cdktf import TerraformResource, TerraformStack
 
@@ -10,8 +13,22 @@ from helpers.domain.names import ENV_STEP
 from helpers.rendering.objects import Step
 from stacks.constructs.literal import literal
 
+PROGRAM = "gpumem"
 
-def add_step(stack: TerraformStack, step: Step, depends_on: Sequence[TerraformResource]) -> TerraformResource:
+
+def helper_program() -> str:
+    """What Terraform starts: `gpumem` from PATH, else the one beside this Python.
+
+    The second makes `npx cdktf deploy` work in a clone whose environment is not activated. Neither
+    is in a state or a plan, so where the program lies changes nothing there.
+    """
+    beside = Path(sys.executable).parent / PROGRAM
+    return PROGRAM if shutil.which(PROGRAM) or not beside.exists() else str(beside.absolute())
+
+
+def add_step(
+    stack: TerraformStack, step: Step, depends_on: Sequence[TerraformResource], program: str
+) -> TerraformResource:
     """`step` as `null_resource.<address>`, run without a shell: `gpumem <arguments> --step`.
 
     Terraform starts `interpreter` with `command` as its last argument, so the program itself is the
@@ -22,7 +39,7 @@ def add_step(stack: TerraformStack, step: Step, depends_on: Sequence[TerraformRe
     )
     resource.add_override("triggers", {key: literal(value) for key, value in step.triggers.items()})
     local_exec = {
-        "interpreter": ["gpumem", *step.arguments],
+        "interpreter": [program, *step.arguments],
         "command": "--step",
         # At destroy time a provisioner sees nothing but `self`.
         "environment": {ENV_STEP: "${jsonencode(self.triggers)}"},

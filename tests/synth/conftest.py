@@ -59,7 +59,7 @@ def synth(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Estate], Stacks
         key = estate.model_dump_json()
         if key not in done:
             outdir = tmp_path_factory.mktemp("synth")
-            synthesize(estate, render(estate), EXAMPLE, outdir)
+            synthesize(estate, render(estate), EXAMPLE, outdir, program="gpumem")
             done[key] = Stacks(outdir)
         return done[key]
 

@@ -13,7 +13,7 @@ class _Block(BaseModel):
 
 
 class Resource(_Block):
-    """One replicated resource. `rename` and `devices` are parsed and ignored by the plugin, so they are refused here."""
+    """One replicated resource. The plugin parses `rename` and `devices` and ignores them, so they are refused here."""
 
     name: str = Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")
     replicas: int = Field(ge=2)
@@ -22,15 +22,15 @@ class Resource(_Block):
 class TimeSlicing(_Block):
     """`sharing.timeSlicing`; an empty `resources` is an error in the plugin."""
 
-    renameByDefault: bool = False
-    failRequestsGreaterThanOne: bool = False
+    renameByDefault: bool = False  # noqa: N815 - the device plugin's own field name
+    failRequestsGreaterThanOne: bool = False  # noqa: N815 - the device plugin's own field name
     resources: list[Resource] = Field(min_length=1)
 
 
 class Sharing(_Block):
     """`sharing`; `mps` would win over timeSlicing, so it is no field here."""
 
-    timeSlicing: TimeSlicing
+    timeSlicing: TimeSlicing  # noqa: N815 - the device plugin's own field name
 
 
 class DevicePluginConfig(_Block):

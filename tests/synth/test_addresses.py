@@ -10,7 +10,9 @@ SNAPSHOT = Path(__file__).with_name("addresses.txt")
 
 
 def test_the_addresses_of_the_example_are_those_of_the_snapshot(example_stacks: Stacks) -> None:
-    found = sorted(f"{stack} {address}" for stack in example_stacks.documents for address, _ in example_stacks.resources(stack))
+    found = sorted(
+        f"{stack} {address}" for stack in example_stacks.documents for address, _ in example_stacks.resources(stack)
+    )
     assert found == SNAPSHOT.read_text().split("\n")[:-1], (
         "an address changed: Terraform would destroy and create again. If that is meant, update "
         f"{SNAPSHOT.name} and say so in the commit."

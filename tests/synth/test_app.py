@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from stacks.constructs.step import helper_program
 from tests.synth.estates import EXAMPLE, PROJECT
 
 
@@ -82,3 +85,18 @@ def test_the_command_line_starts_without_cdktf() -> None:
     """cdktf starts a Node process; `gpumem validate` needs none."""
     code = "import sys, helpers.apps.cli.__main__; sys.exit('cdktf' in sys.modules or 'jsii' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, timeout=60).returncode == 0
+
+
+def test_the_steps_start_gpumem_from_path_else_the_one_of_this_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`npx cdktf deploy` works in a clone whose environment is not activated."""
+    for folder in ("environment", "path"):
+        program = tmp_path / folder / "gpumem"
+        program.parent.mkdir()
+        program.touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "environment" / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert helper_program() == str(tmp_path / "environment" / "gpumem")
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    assert helper_program() == "gpumem"

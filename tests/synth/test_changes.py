@@ -44,7 +44,9 @@ def test_replicas_change_their_step_and_not_the_workload(
     example_stacks: Stacks, synth: Callable[[Estate], Stacks]
 ) -> None:
     line = "budget_mib: 1500\n"
-    twice = example(**{"reserve_mib: 1360": "reserve_mib: 100", line: f"{line}    replicas: 2\n    strategy: {{type: Recreate}}\n"})
+    twice = example(
+        **{"reserve_mib: 1360": "reserve_mib: 100", line: f"{line}    replicas: 2\n    strategy: {{type: Recreate}}\n"}
+    )
     roomy = synth(example(**{"reserve_mib: 1360": "reserve_mib: 100"}))
     found = changed(roomy, synth(twice), "consumers")
     assert set(found) == {GATE, "null_resource.replicas-portal-stt"}
@@ -69,7 +71,18 @@ def test_another_order_of_keys_changes_nothing(example_stacks: Stacks, synth: Ca
 
 
 def test_strange_text_arrives_as_it_was_declared(synth: Callable[[Estate], Stacks]) -> None:
-    strange = ["${HOME} $${x} %{if}", "a: b # c", "y", "1e3", "- {[", "'\"\\", "two\nlines\n", "é \u2028 \x85 \U0001f600", "", " "]
+    strange = [
+        "${HOME} $${x} %{if}",
+        "a: b # c",
+        "y",
+        "1e3",
+        "- {[",
+        "'\"\\",
+        "two\nlines\n",
+        "é \u2028 \x85 \U0001f600",
+        "",
+        " ",
+    ]
     image = "image: registry.example.com/portal-stt:2.3.0\n"
     estate = example(**{image: f"{image}          args: {yaml_list(strange)}\n"})
     manifest = synth(estate).manifests("consumers")["kubectl_manifest.tenant-portal-stt"]

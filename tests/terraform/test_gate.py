@@ -1,4 +1,4 @@
-"""Consumers against a cluster that does not show the capacity stop at the gate (FACTS: pods admitted against zero)."""
+"""Consumers against a cluster that does not show the capacity stop at the gate (pods were once admitted against zero)."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_foreign_workloads_carry_the_budget_and_nothing_else_of_ours(applied: Te
 
 
 def test_a_changed_budget_of_a_foreign_workload_is_one_change_beside_the_gate(applied: TerraformRun) -> None:
-    applied.estate_file.write_text(estate_text(**{"budget_mib: 3000": "budget_mib: 3500"}))
+    applied.estate_file.write_text(estate_text(**{"budget_mib: 3000": "budget_mib: 2900"}))
     try:
         applied.synth()
         plan = applied.plan("consumers")
@@ -75,7 +75,7 @@ def test_a_changed_budget_of_a_foreign_workload_is_one_change_beside_the_gate(ap
     shown = next(c for c in plan.document["resource_changes"] if c["address"] == "null_resource.budget-immich-ml")
     before, after = shown["change"]["before"]["triggers"], shown["change"]["after"]["triggers"]
     assert {key: (before[key], after[key]) for key in after if before[key] != after[key]} == {
-        "budget_mib": ("3000", "3500")
+        "budget_mib": ("3000", "2900")
     }
 
 

@@ -35,6 +35,11 @@ class Candidates:
         return found
 
 
+def ask_for_ever(election: LeaderElection) -> None:
+    while True:
+        election.leads()
+
+
 @pytest.fixture
 def two() -> Candidates:
     return Candidates()
@@ -151,9 +156,8 @@ def test_a_missing_permission_is_raised_to_who_asks(two: Candidates) -> None:
     two.cluster.forbid("get", "Lease")
     with pytest.raises(Forbidden):
         two.first.try_once()
-    with pytest.raises(Forbidden, match="cannot get resource Lease"), two.first as election:
-        while True:
-            election.leads()
+    with two.first as election, pytest.raises(Forbidden, match="cannot get resource Lease"):
+        ask_for_ever(election)
 
 
 def test_times_under_which_two_could_lead_are_refused() -> None:

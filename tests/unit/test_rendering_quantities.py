@@ -11,7 +11,10 @@ from helpers.rendering.quantities import canonical
 
 
 def container(resources: dict[str, Any]) -> dict[str, Any]:
-    return {"kind": "Deployment", "spec": {"template": {"spec": {"containers": [{"name": "a", "resources": resources}]}}}}
+    return {
+        "kind": "Deployment",
+        "spec": {"template": {"spec": {"containers": [{"name": "a", "resources": resources}]}}},
+    }
 
 
 def test_limits_and_requests_of_every_container_are_canonical() -> None:
@@ -27,7 +30,11 @@ def test_limits_and_requests_of_every_container_are_canonical() -> None:
         ({"v": {"emptyDir": {"sizeLimit": "1024Mi"}}}, ("v", "emptyDir", "sizeLimit"), "1Gi"),
         ({"v": {"resourceFieldRef": {"divisor": "1000m"}}}, ("v", "resourceFieldRef", "divisor"), "1"),
         ({"spec": {"overhead": {"memory": "1024Ki"}}}, ("spec", "overhead", "memory"), "1Mi"),
-        ({"spec": {"resources": {"requests": {"storage": "0.5Gi"}}}}, ("spec", "resources", "requests", "storage"), "512Mi"),
+        (
+            {"spec": {"resources": {"requests": {"storage": "0.5Gi"}}}},
+            ("spec", "resources", "requests", "storage"),
+            "512Mi",
+        ),
     ],
 )
 def test_other_places_of_quantities_are_canonical(manifest: Any, path: tuple[str, ...], wanted: str) -> None:

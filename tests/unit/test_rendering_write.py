@@ -49,7 +49,11 @@ def test_what_an_earlier_estate_left_is_removed_and_other_files_stay(tmp_path: P
     other = tmp_path / "0-nvidia" / "mine.yaml"
     other.write_text("kind: ConfigMap\n")
     rendered = render(shipped(EXAMPLE))
-    fewer = Rendered(tuple(o for o in rendered.objects if o.address != "tenant-frigate"), ())
+    gone = ("tenant-frigate", "replicas-frigate")
+    fewer = Rendered(
+        tuple(item for item in rendered.objects if item.address not in gone),
+        tuple(step for step in rendered.steps if step.address not in gone),
+    )
     write_tree(fewer, tmp_path)
     assert not (tmp_path / "1-consumers" / "3-tenant-frigate.yaml").exists()
     assert (tmp_path / "1-consumers" / "3-tenant-llama-swap.yaml").exists()

@@ -46,7 +46,7 @@ def test_a_written_manifest_is_read_back_as_itself(manifest: dict[str, Any]) -> 
      "-", "- a", "a: b", "a #b", "*a", "&a", "!a", "%a", "@a", "`a", "[a", "{a", "=", "<<", "2026-11-22", " a", "a "],
 )  # fmt: skip
 def test_text_that_some_reader_takes_for_something_else_is_quoted(text: str) -> None:
-    """Kubernetes reads with Go's YAML, to which a bare y is true and a bare 1e3 a number; PyYAML's own dumper is not."""
+    """Kubernetes reads with Go's YAML, to which a bare y is true and a bare 1e3 a number."""
     assert to_yaml({"key": text}) == f'key: "{text}"\n'
 
 
@@ -71,7 +71,9 @@ def manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def test_every_value_of_a_template_is_quoted_without_a_filter(manifests: Path) -> None:
-    (manifests / "a.yaml.j2").write_text('x-gpumem: {address: a}\nkind: K\nmetadata: {name: {{ name }}}\n"k": {{ "p." ~ name }}\n')
+    (manifests / "a.yaml.j2").write_text(
+        'x-gpumem: {address: a}\nkind: K\nmetadata: {name: {{ name }}}\n"k": {{ "p." ~ name }}\n'
+    )
     (found,) = render_template(0, "component/a.yaml.j2", name='x"}\nkind: Evil')
     assert found.kind == "K"
     assert found.manifest["metadata"] == {"name": 'x"}\nkind: Evil'}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections import Counter
 from collections.abc import Sequence
 
@@ -51,12 +52,10 @@ def test_the_fullest_card_that_fits_is_taken() -> None:
 
 
 def test_where_greedy_fails_the_search_finds_the_seating() -> None:
-    # Best fit puts 6 + 4 on the first card and leaves 5 + 3 + 3 for a card of 10.
-    seating = seat(pods(6, 5, 4, 3, 2), cards(10, 10), 0)
-    assert seating.complete
-    greedy_trap = seat(pods(44, 24, 24, 22, 21, 17, 8, 8, 6, 6), cards(61, 61, 60), 0)
-    assert greedy_trap.complete or greedy_trap.proved
-    assert seat(pods(7, 5, 5, 4, 4, 4, 1), cards(15, 15), 0).complete
+    # Best fit makes 7 + 5 and 5 + 4 + 4, which leaves no place for the third 4.
+    tricky, slots = pods(7, 5, 5, 4, 4, 4, 1), cards(15, 15)
+    assert not seat(tricky, slots, 0, max_steps=0).complete
+    assert budgets_by_card(seat(tricky, slots, 0)) == {(0, 0): [4, 4, 7], (0, 1): [1, 4, 5, 5]}
 
 
 def test_a_card_of_the_wrong_model_is_no_place() -> None:
@@ -132,7 +131,7 @@ def brute_force(wanted: Sequence[Pod], slots: Sequence[Slot], shares_per_node: i
     return False
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(SMALL_PODS, SMALL_SLOTS, st.integers(0, 8))
 def test_the_search_agrees_with_trying_everything(wanted: list[Pod], slots: list[Slot], shares_per_node: int) -> None:
     seating = seat(wanted, slots, shares_per_node)
@@ -140,21 +139,21 @@ def test_the_search_agrees_with_trying_everything(wanted: list[Pod], slots: list
     assert seating.complete == brute_force(wanted, slots, shares_per_node)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(SMALL_PODS, SMALL_SLOTS, st.integers(0, 8), st.randoms(use_true_random=False))
 def test_a_seating_seats_everybody_within_every_limit_in_any_order(
-    wanted: list[Pod], slots: list[Slot], shares_per_node: int, chance: st.DataObject
+    wanted: list[Pod], slots: list[Slot], shares_per_node: int, chance: random.Random
 ) -> None:
     seating = seat(wanted, slots, shares_per_node)
     assert len(seating.seats) == (len(wanted) if seating.complete else 0)
     assert_within_limits(seating, shares_per_node)
     shuffled_pods, shuffled_slots = list(wanted), list(slots)
-    chance.shuffle(shuffled_pods)  # type: ignore[attr-defined]
-    chance.shuffle(shuffled_slots)  # type: ignore[attr-defined]
+    chance.shuffle(shuffled_pods)
+    chance.shuffle(shuffled_slots)
     assert seat(shuffled_pods, shuffled_slots, shares_per_node) == seating
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(SMALL_PODS, SMALL_SLOTS, st.lists(st.integers(1, 9), min_size=1, max_size=2))
 def test_room_agrees_with_trying_everything(wanted: list[Pod], slots: list[Slot], more_mib: list[int]) -> None:
     seating = seat(wanted, slots, 99)

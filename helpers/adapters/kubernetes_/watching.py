@@ -6,6 +6,7 @@ times a second however quiet the cluster is (a blocked read cannot be interrupte
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import random
@@ -135,7 +136,9 @@ class Watch:
         try:
             yield from self._taken(lines)
         finally:
-            response.shutdown()  # wakes the reader, which closing alone would not
+            # Wakes the reader, which closing alone would not. Refused where the answer has ended by itself.
+            with contextlib.suppress(RuntimeError, ValueError):
+                response.shutdown()
             reader.join(READER_BOUND_SECONDS)
             response.close()
 

@@ -19,12 +19,15 @@ from helpers.apps.capacity.settings import WatchSettings, version
 from helpers.domain import names
 from helpers.domain.capacity import CapacitySettings
 from helpers.domain.errors import CheckFailed, ExitCode, Forbidden, GpumemError
+from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster
 from helpers.ports.log import Log
 from helpers.services.capacity import CapacityReport, assert_capacity, unset_capacity
 from helpers.services.capacity_watch import WatchPorts, watch_capacity
 
 COMPONENT = names.FIELD_MANAGER_CAPACITY
+# Longer than the longest pause between retries with several requests that time out around it.
+STUCK_AFTER_SECONDS = 180.0
 
 
 def run_assert(cluster: Cluster, settings: CapacitySettings, *, dry_run: bool = False) -> CapacityReport:
@@ -64,9 +67,10 @@ def run_watch(cluster: Cluster, settings: CapacitySettings, watch: WatchSettings
         cluster, clock, log, namespace=watch.namespace, name=names.CAPACITY_LEASE, identity=watch.identity
     )
     with contextlib.ExitStack() as stack:
-        stopped = stack.enter_context(_stopped_by_signal())
+        pulse = _Pulse(stack.enter_context(_stopped_by_signal()), clock)
         if watch.metrics_address:
-            port = stack.enter_context(served(registry, ListenAddress.parse(watch.metrics_address)))
+            address = ListenAddress.parse(watch.metrics_address)
+            port = stack.enter_context(served(registry, address, pulse.is_felt))
             log.info("metrics_served", address=watch.metrics_address, port=port)
         ports = WatchPorts(
             cluster=cluster,
@@ -79,7 +83,7 @@ def run_watch(cluster: Cluster, settings: CapacitySettings, watch: WatchSettings
         watch_capacity(
             ports,
             settings,
-            stop=stopped.is_set,
+            stop=pulse.stop,
             dry_run=watch.dry_run,
             full_check_seconds=watch.full_check_seconds,
         )
@@ -104,6 +108,22 @@ def _events(cluster: Cluster, log: Log) -> KubernetesEvents:
 
 def _log_start(log: Log, mode: str, settings: CapacitySettings, **more: object) -> None:
     log.info("started", mode=mode, settings=settings.model_dump(mode="json"), **more)
+
+
+class _Pulse:
+    """The watch asks `stop` several times a second; when it no longer does, it hangs."""
+
+    def __init__(self, stopped: threading.Event, clock: Clock) -> None:
+        self._stopped = stopped
+        self._clock = clock
+        self._asked_seconds = clock.monotonic_seconds()
+
+    def stop(self) -> bool:
+        self._asked_seconds = self._clock.monotonic_seconds()
+        return self._stopped.is_set()
+
+    def is_felt(self) -> bool:
+        return self._clock.monotonic_seconds() - self._asked_seconds < STUCK_AFTER_SECONDS
 
 
 @contextlib.contextmanager

@@ -93,7 +93,9 @@ def capacity_assert(
 @cluster_options
 @dry_run_option
 @click.option(
-    "--namespace", default="default", envvar=names.ENV_NAMESPACE, show_default=True, help="Where the Lease lives."
+    "--namespace",
+    envvar=names.ENV_NAMESPACE,
+    help="Where the Lease lives; otherwise the estate's namespace.  [with --settings: required]",
 )
 @click.option(
     "--metrics-address",
@@ -107,10 +109,14 @@ def capacity_watch(
     kubeconfig: Path | None,
     context: str | None,
     dry_run: bool,
-    namespace: str,
+    namespace: str | None,
     metrics_address: str,
 ) -> None:
     """Keep every node's number there until stopped; writes within a second of a node's return."""
+    if namespace is None:
+        if settings_file is not None:
+            raise click.UsageError(f"--settings does not say where the Lease lives: give --namespace or ${names.ENV_NAMESPACE}")
+        namespace = read_estate(estate_file).namespace
     settings = _settings(estate_file, settings_file, step=False)
     app: Any = load_app("capacity")
     watch = app.WatchSettings(namespace=namespace, metrics_address=metrics_address, dry_run=dry_run)

@@ -1,0 +1,1 @@
+"""One technology a file: each implements a port with the one client library it needs."""

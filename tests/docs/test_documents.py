@@ -1,0 +1,87 @@
+"""What the documents state, held against the code: paths, commands, numbers, exit codes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from helpers.apps.cli.__main__ import cli
+from helpers.domain.errors import ExitCode
+from helpers.domain.ledger import build_ledger
+from helpers.rendering.estate_file import load_estate
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTEXT.md", *ROOT.glob("docs/**/*.md")])
+ADRS = sorted(ROOT.glob("docs/adr/*.md"))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_path_that_a_document_names_exists(document: Path) -> None:
+    text = document.read_text()
+    named = re.findall(r"`((?:helpers|stacks|lab|tests|manifests|estates|bench|docs)/[^`\s<>]*)`", text)
+    linked = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
+    missing = [name for name in named if not any(ROOT.glob(name.rstrip("/")))]
+    missing += [target for target in linked if not (document.parent / target).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("line", re.findall(r"`(gpumem [a-z][^`]*)`", README))
+def test_every_command_in_the_readme_exists(line: str) -> None:
+    words = [word for word in re.split(r"[\s,]+", re.sub(r"\[|\]", "", line)) if word != "gpumem"]
+    command: click.Command = cli
+    while isinstance(command, click.Group) and words:
+        word = words.pop(0)
+        assert word in command.commands, f"gpumem has no {word} ({line})"
+        command = command.commands[word]
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= options
+
+
+def test_every_command_of_the_command_line_is_in_the_readme() -> None:
+    internal = {"replicas", "completion"}  # run by Terraform's steps; shown in the text below the table
+    for name in set(cli.commands) - internal:
+        assert f"gpumem {name}" in README, name
+
+
+def test_every_make_target_that_a_document_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for document in DOCUMENTS:
+        named = set(re.findall(r"`make ([a-z-]+)`", document.read_text()))
+        assert named <= targets, document
+
+
+def test_the_exit_code_page_lists_exactly_the_codes() -> None:
+    page = (ROOT / "docs/reference/exit-codes.md").read_text()
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)] == sorted(map(int, ExitCode))
+
+
+def test_the_readmes_numbers_are_the_examples() -> None:
+    estate, _ = load_estate(ROOT / "gpumem.yaml")
+    (node,) = build_ledger(estate).nodes
+    assert f"hold {node.always_on_mib} of {node.advertised_mib} advertised MiB" in " ".join(README.split())
+    assert len(node.always_on) == 5
+
+
+@pytest.mark.parametrize("path", ADRS, ids=lambda path: path.stem)
+def test_every_adr_has_the_short_form(path: Path) -> None:
+    _, front, body = path.read_text().split("---\n", 2)
+    meta = yaml.safe_load(front)
+    assert meta["status"] in ("accepted", "superseded")
+    assert str(meta["date"]) >= "2026-11-22"
+    headings = re.findall(r"^## (\w+)", body, re.MULTILINE)
+    for heading in ("Context", "Options", "Decision", "Confirmation"):
+        assert heading in headings, heading
+
+
+def test_the_words_that_the_glossary_avoids_are_not_public_names() -> None:
+    """CONTEXT.md: a bare total, size, timeout or percent has no unit; `slice` is MIG's."""
+    forbidden = re.compile(r"(?:^|_)(?:total|size|percent|slice)$")
+    schema = (ROOT / "docs/reference/estate.md").read_text()
+    keys = {key.rpartition(".")[2] for key in re.findall(r"^\| `([^`]+)`", schema, re.MULTILINE)}
+    assert keys, "the generated key table is not empty"
+    assert [key for key in keys if forbidden.search(key)] == []
