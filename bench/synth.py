@@ -1,12 +1,10 @@
 """How long validate, render and synth take at scale, next to the prebuilt Kubernetes bindings.
 
-Prints one JSON line. Both sides synthesise the same Kubernetes objects of one wave, each in a
-process of its own with its imports counted:
+Prints one JSON line. For the comparison both sides synthesise the same Deployments and ConfigMaps,
+each in a process of its own with its imports counted:
 
-- ours: `kubectl_manifest` through the generic resource, as `stacks/` does it;
-- theirs: the typed constructs of `cdktf-cdktf-provider-kubernetes` (ConfigMapV1, DeploymentV1, …)
-  where there is one for the kind, with the same fields; the pod specification goes through its
-  typed blocks.
+- generic: `kubectl_manifest` through `stacks.constructs.manifest`, as the stacks do it;
+- typed: `DeploymentV1` and `ConfigMapV1` of `cdktf-cdktf-provider-kubernetes`, field by field.
 
     python -m bench.synth [--tenants 1000] [--nodes 200] [--objects 200]
 """

@@ -108,7 +108,9 @@ class Node(EstateModel):
     gpus: tuple[Gpu, ...] = Field(
         min_length=1, strict=False, description="The cards in one such node, one entry a model."
     )
-    sharing: Sharing | None = Field(default=None, description="The device plugin's own block. Absent: a card is one share.")
+    sharing: Sharing | None = Field(
+        default=None, description="The device plugin's own block. Absent: a card is one share."
+    )
     tolerations: tuple[UpstreamBlock, ...] = Field(
         default=(), strict=False, description="What pods for these nodes must tolerate, in Kubernetes's spelling."
     )

@@ -14,6 +14,8 @@ import yaml
 
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _BARE = re.compile(r"[A-Za-z/](?:[\w./:@-]*[\w./@-])?", re.ASCII)
+# YAML 1.1 counts these as line breaks, 1.2 does not; in double quotes they are escaped.
+_OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity"})
 
 
@@ -26,7 +28,7 @@ class _ManifestDumper(_Dumper):  # type: ignore[misc]
 
 
 def _string(dumper: Any, text: str) -> Any:
-    if "\n" in text:
+    if "\n" in text and not _OTHER_BREAKS.search(text):
         # The emitter falls back to double quotes where a block would not give back the same text.
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
     bare = _BARE.fullmatch(text) is not None and text.lower() not in _WORDS

@@ -21,7 +21,7 @@ _BLOCK_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 # Beyond these a file is not written by hand: an alias refers to itself, or multiplies itself.
 _MOST_LEVELS = 60
-_MOST_VALUES = 300_000
+_MOST_VALUES = 200_000
 
 
 class _CoreLoader(yaml.SafeLoader):

@@ -9,22 +9,18 @@ an AssertionError, so that no test passes on one.
 from __future__ import annotations
 
 import copy
-import re
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from helpers.domain.errors import ClusterError, Conflict, Forbidden, NotFound
-from helpers.domain.quantity import Quantity
 from helpers.ports.cluster import Manifest, ObjectRef, WatchEvent
-from tests.fakes.ownership import Manager, Path, dotted, leaves, managed_fields, put, take_out
+from tests.fakes.api_rules import Object, canonicalise, checked, merged, prune, selected
+from tests.fakes.ownership import Manager, Path, dotted, leaves, managed_fields, put
 
 CLUSTER_SCOPED = ("Node", "Namespace", "PriorityClass")
-_AMOUNTS = ("capacity", "allocatable", "limits", "requests")
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 Key = tuple[str, str, str]
-Object = dict[str, Any]
 Objects = list[dict[str, Any]]
 
 
@@ -93,7 +89,7 @@ class FakeCluster:
 
     def list(self, ref: ObjectRef, *, label_selector: str = "", field_selector: str = "") -> Objects:
         self._request("list", ref.kind, field_selector)
-        return [item for item in self._all(ref, label_selector) if _selected(item, field_selector)]
+        return [item for item in self._all(ref, label_selector) if selected(item, field_selector)]
 
     def apply(
         self,
@@ -154,12 +150,12 @@ class FakeCluster:
             raise self.failures[verb].popleft()
 
     def _create(self, manifest: Object, manager: str, *, operation: str = "Update") -> Object:
-        ref = _checked(manifest)
+        ref = checked(manifest)
         if _key(ref) in self._objects:
             raise Conflict(f"create {ref}: 409: already exists")
         place = manifest.get("spec", {}).get("nodeName") if ref.kind == "Pod" else None
         assert place is None or ("Node", "", place) in self._objects, f"{ref} runs on a node {place} that is not there"
-        _canonicalise(manifest)
+        canonicalise(manifest)
         self._uids += 1
         manifest["metadata"] |= {"uid": f"uid-{self._uids}", "generation": 1}
         self._objects[_key(ref)] = manifest
@@ -170,7 +166,7 @@ class FakeCluster:
     def _apply(self, ref: ObjectRef, manifest: Manifest, manager: Manager, *, force: bool, dry_run: bool) -> Object:
         before, owners = self._objects[_key(ref)], copy.deepcopy(self._owners[_key(ref)])
         after, wanted = copy.deepcopy(before), copy.deepcopy(dict(manifest))
-        _canonicalise(wanted)
+        canonicalise(wanted)
         wish, current = leaves(wanted, manager.subresource), leaves(before, manager.subresource)
         contested: dict[Manager, list[Path]] = defaultdict(list)
         for path, value in wish.items():
@@ -189,7 +185,7 @@ class FakeCluster:
         owners[manager] = set(wish)
         for path, value in wish.items():
             put(after, path, value)
-        _prune(after, released, owners)
+        prune(after, released, owners)
         return self._store(ref, after, owners, dry_run=dry_run)
 
     def _merge(
@@ -202,8 +198,8 @@ class FakeCluster:
         if read != before["metadata"]["resourceVersion"]:
             raise Conflict(f"patch {ref}: 409: the object has been modified")
         assert subresource or "status" not in patch, f"{ref}: the main resource drops status in silence"
-        after = _merged(before, patch)
-        _canonicalise(after)
+        after = merged(before, patch)
+        canonicalise(after)
         old, new = leaves(before, subresource), leaves(after, subresource)
         changed = {path for path, value in new.items() if old.get(path, ...) != value}
         owners = {
@@ -258,66 +254,3 @@ def _key(ref: ObjectRef) -> Key:
 
 def _resource(ref: ObjectRef, subresource: str) -> str:
     return f"{ref.kind}/{subresource}" if subresource else ref.kind
-
-
-def _checked(manifest: Object) -> ObjectRef:
-    metadata = manifest["metadata"]
-    ref = ObjectRef(manifest["apiVersion"], manifest["kind"], metadata["name"], metadata.get("namespace", ""))
-    assert _NAME.fullmatch(ref.name), f"{ref}: no Kubernetes name"
-    template = manifest["spec"] if ref.kind == "Pod" else manifest.get("spec", {}).get("template", {}).get("spec")
-    if ref.kind in ("Pod", "Deployment", "StatefulSet", "DaemonSet"):
-        assert template, f"{ref} has no pod spec"
-        assert template.get("containers"), f"{ref} has no container"
-    for container in (template or {}).get("containers", []):
-        limits = container.get("resources", {}).get("limits", {})
-        for resource, amount in container.get("resources", {}).get("requests", {}).items():
-            if "/" in resource:
-                assert limits.get(resource) == amount, f"{ref}: an extended resource's request equals its limit"
-    return ref
-
-
-def _canonicalise(value: Any) -> None:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key in _AMOUNTS and isinstance(inner, dict):
-                # The API server never shows another spelling, nor a number that it cannot read.
-                value[key] = {name: Quantity.parse(amount).canonical() for name, amount in inner.items()}
-            elif key != "managedFields":
-                _canonicalise(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _canonicalise(inner)
-
-
-def _prune(after: Object, released: set[Path], owners: Mapping[Manager, set[Path]]) -> None:
-    owned = set().union(*owners.values())
-    for path in released:
-        for length in range(1 if path[0] == "f:status" else 2, len(path) + 1):
-            if not any(each[:length] == path[:length] for each in owned):
-                take_out(after, path[:length])
-                break
-
-
-def _merged(target: Any, patch: Any) -> Any:
-    if not isinstance(patch, Mapping):
-        return copy.deepcopy(patch)
-    result = copy.deepcopy(dict(target)) if isinstance(target, Mapping) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = _merged(result.get(key), value)
-    return result
-
-
-def _selected(item: Manifest, field_selector: str) -> bool:
-    fields = {
-        "spec.nodeName": item.get("spec", {}).get("nodeName", ""),
-        "status.phase": item.get("status", {}).get("phase", ""),
-        "metadata.name": item["metadata"]["name"],
-    }
-    for term in (term for term in field_selector.split(",") if term):
-        field, negated, wanted = re.fullmatch(r"([^!=]+)(!?)=(.*)", term).groups()  # type: ignore[union-attr]
-        if (fields[field] == wanted) == bool(negated):
-            return False
-    return True

@@ -20,6 +20,7 @@ from kubernetes import client
 
 from helpers.domain.errors import QuantityError
 from helpers.domain.quantity import Quantity
+from tests.unit.test_quantity import NOTATIONS
 
 pytestmark = pytest.mark.lab
 
@@ -91,6 +92,13 @@ def test_the_server_leaves_our_canonical_form_alone(kube: client.ApiClient) -> N
     for batch in batches(SEED + 2):
         canonical = [Quantity.parse(written).canonical() for written in batch]
         assert stored_by_server(kube, canonical) == canonical, f"seed {SEED + 2}"
+
+
+def test_the_notations_of_the_unit_test_are_the_servers(kube: client.ApiClient) -> None:
+    known = [(written, canonical) for written, amount, canonical in NOTATIONS if amount >= 0 and amount * 1000 % 1 == 0]
+    for (written, canonical), theirs in zip(known, stored_by_server(kube, [row[0] for row in known]), strict=True):
+        assert theirs in (canonical, written)
+    assert len(known) > 30
 
 
 REFUSED_BY_BOTH = [

@@ -214,12 +214,13 @@ def with_value_at(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
 def test_no_odd_value_at_any_place_breaks_the_reader() -> None:
     """Whatever stands where: the estate is read, or refused with places; never a traceback."""
     example = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
-    refused = 0
-    for index, path in enumerate(every_place(example)):
+    problems: list[Problem] = []
+    # Every fifth place, another value each time: all values at all places take half a minute.
+    for index, path in enumerate(list(every_place(example))[::5]):
         text = yaml.safe_dump(with_value_at(example, path, ODD_VALUES[index % len(ODD_VALUES)]), allow_unicode=True)
         try:
             parse_estate(text, "e")
-        except EstateInvalid as error:
-            refused += 1
-            assert all(problem.line and problem.rule and problem.repair for problem in error.problems)
-    assert refused > 100
+        except EstateInvalid as refused:
+            problems += refused.problems
+    assert len(problems) > 25
+    assert all(problem.line and problem.rule and problem.repair for problem in problems)

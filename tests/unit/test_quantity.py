@@ -13,7 +13,7 @@ from helpers.domain.quantity import Quantity, canonical_count
 
 # Written, amount, canonical: as the API server of Kubernetes 1.36 stores them
 # (tests/lab/test_quantity_against_api_server.py compares thousands more with a running one).
-NOTATIONS = [
+NOTATIONS: list[tuple[str, int | Fraction, str]] = [
     # whole numbers
     ("0", 0, "0"),
     ("5000", 5000, "5k"),
@@ -52,6 +52,7 @@ NOTATIONS = [
     ("1024Mi", 1024**3, "1Gi"),
     ("0.5Ki", 512, "512"),
     ("1000Ki", 1_024_000, "1000Ki"),
+    ("0.9765625Ki", 1000, "1k"),
     ("0Mi", 0, "0"),
     ("-1Mi", -(1024**2), "-1Mi"),
     ("0.001Ki", Fraction(1024, 1000), "1024m"),

@@ -36,8 +36,11 @@ def test_a_quoted_value_is_read_back_as_itself(value: Any) -> None:
 
 @given(st.dictionaries(TEXTS, VALUES, max_size=4))
 @example({"a": "two\nlines\n", "b": "trailing \nspace", "c": "\n", "d": "tab\t"})
+@example({"a": "\x85\u2028\u2029\n", "b": "x\x85", "c": "\ufeff\x7f\r\n", "d": "\U0001f600"})
 def test_a_written_manifest_is_read_back_as_itself(manifest: dict[str, Any]) -> None:
-    assert yaml.safe_load(to_yaml(manifest)) == manifest
+    text = to_yaml(manifest)
+    assert yaml.safe_load(text) == manifest
+    assert not {"\x85", "\u2028", "\u2029"} & set(text), "a reader may take these for line breaks"
 
 
 @pytest.mark.parametrize(

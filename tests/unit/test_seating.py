@@ -6,6 +6,7 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -110,11 +111,25 @@ def test_room_moves_seated_pods_where_that_makes_place_and_changes_nothing() -> 
     assert seating.seats == seat(pods(6, 4, 3, 3), slots, 0).seats
 
 
-SMALL_PODS = st.lists(st.builds(Pod, st.just("t"), st.just(0), st.integers(1, 9), st.integers(0, 2)), max_size=6).map(
-    lambda listed: [Pod(f"t{index}", 0, pod.budget_mib, pod.shares) for index, pod in enumerate(listed)]
+SMALL_POD = st.builds(
+    Pod,
+    st.just("t"),
+    st.just(0),
+    st.integers(1, 9),
+    st.integers(0, 2),
+    st.sampled_from([None, None, None, "A", "B"]),
+    st.sampled_from([None, None, 0, 1]),
 )
-SMALL_SLOTS = st.lists(st.lists(st.integers(1, 14), min_size=1, max_size=2), min_size=1, max_size=2).map(
-    lambda nodes: [slot for index, mibs in enumerate(nodes) for slot in cards(*mibs, node_index=index)]
+SMALL_PODS = st.lists(SMALL_POD, max_size=6).map(
+    lambda listed: [replace(pod, tenant=f"t{index}") for index, pod in enumerate(listed)]
+)
+SMALL_NODE = st.lists(st.tuples(st.integers(1, 14), st.sampled_from("AAB")), min_size=1, max_size=2)
+SMALL_SLOTS = st.lists(SMALL_NODE, min_size=1, max_size=2).map(
+    lambda nodes: [
+        Slot(node_index, gpu_index, model, mib)
+        for node_index, cards_of_node in enumerate(nodes)
+        for gpu_index, (mib, model) in enumerate(cards_of_node)
+    ]
 )
 
 
@@ -125,7 +140,11 @@ def brute_force(wanted: Sequence[Pod], slots: Sequence[Slot], shares_per_node: i
         for pod, slot in zip(wanted, choice, strict=True):
             mib[slot] += pod.budget_mib
             shares[slot.node_index] += pod.shares
-        fits = all(used <= slot.advertised_mib for slot, used in mib.items())
+        allowed = all(
+            pod.gpu_model in (None, slot.model) and pod.node_index in (None, slot.node_index)
+            for pod, slot in zip(wanted, choice, strict=True)
+        )
+        fits = allowed and all(used <= slot.advertised_mib for slot, used in mib.items())
         if fits and all(used <= shares_per_node for used in shares.values()):
             return True
     return False

@@ -18,7 +18,7 @@ from kubernetes import client
 from helpers.adapters.kubernetes_.refusals import refusal, unreachable
 
 CONNECT_BOUND_SECONDS = 3.0
-READ_BOUND_SECONDS = 15.0
+READ_BOUND_SECONDS = 10.0
 # urllib3 alone would try an unreachable address four times. One more read covers a kept connection
 # that the server closed just then; writes are never sent twice (`allowed_methods`).
 _RETRIES = urllib3.Retry(total=1, connect=0, read=1, redirect=0, status=0, other=0, allowed_methods={"GET"})
