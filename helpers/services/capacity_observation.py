@@ -16,7 +16,7 @@ NODES = ObjectRef("v1", "Node")
 PODS = ObjectRef("v1", "Pod")
 
 # A pod that ended holds nothing, though its object may stay for days.
-_NOT_ENDED = "status.phase!=Succeeded"
+_NOT_ENDED = "status.phase!=Succeeded,status.phase!=Failed"
 
 Pods = Mapping[str, tuple[RunningPod, ...]]
 
