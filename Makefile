@@ -5,6 +5,8 @@ BIN := .venv/bin
 TERRAFORM ?= $(shell command -v terraform || command -v tofu)
 # `make demo KUBECONFIG=FILE` uses that cluster; a KUBECONFIG of the environment is never touched by the demo.
 DEMO_CLUSTER := $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(KUBECONFIG))
+# Terraform and the cdktf command line ask their maker for news otherwise.
+export CHECKPOINT_DISABLE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup demo demo-down check lint types contracts fast test synth plan docs bench clean

@@ -103,15 +103,11 @@ def _settings() -> CapacitySettings:
 def _watching(lab: Lab, folder: Path) -> Iterator[None]:
     config = folder / names.CAPACITY_CONFIG_KEY
     config.write_text(_settings().to_json())
-    environment = {
-        **os.environ,
-        "KUBECONFIG": str(lab.kubeconfig),
-        names.ENV_CAPACITY_CONFIG: str(config),
-        names.ENV_METRICS_ADDRESS: "127.0.0.1:0",
-    }
+    environment = {**os.environ, "KUBECONFIG": str(lab.kubeconfig)}
     log = folder / "watch.log"
     with log.open("wb") as output:
-        command = [sys.executable, "-m", "helpers.apps.capacity", "watch"]
+        command = [sys.executable, "-m", "helpers.apps.cli", "capacity", "watch", "--settings", str(config)]
+        command += ["--namespace", "default", "--metrics-address", "127.0.0.1:0"]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=output)
         try:
             yield

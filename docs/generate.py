@@ -1,7 +1,7 @@
 """Writes what docs/reference/ says about the estate from the estate's own model.
 
-    python docs/generate.py          write the files
-    python docs/generate.py --check  exit 1 and show a diff where a file is stale
+python docs/generate.py          write the files
+python docs/generate.py --check  exit 1 and show a diff where a file is stale
 """
 
 from __future__ import annotations

@@ -119,9 +119,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__((address.host, address.port), handler)
 
 
-def _handler(
-    registry: prometheus.CollectorRegistry, healthy: Callable[[], bool]
-) -> type[BaseHTTPRequestHandler]:
+def _handler(registry: prometheus.CollectorRegistry, healthy: Callable[[], bool]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/healthz":

@@ -9,7 +9,8 @@ GpumemError
     └── ClusterError       the Kubernetes API refused or did not answer
         ├── NotFound
         ├── Conflict
-        └── Forbidden
+        ├── Forbidden
+        └── Rejected     exit 2: the API server says that the object is wrong
 
 Adapters translate their client's exceptions into this tree and chain the original.
 """
@@ -116,3 +117,9 @@ class Forbidden(ClusterError):
     """The credentials in use lack a permission; the message names verb and resource."""
 
     exit_code = ExitCode.CHECK_FAILED
+
+
+class Rejected(ClusterError):
+    """The API server read the object and says that it is wrong (400, 422): a retry cannot help."""
+
+    exit_code = ExitCode.BAD_INPUT

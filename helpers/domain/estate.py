@@ -38,9 +38,7 @@ class Kubernetes(EstateModel):
 class Image(EstateModel):
     """The one image that all helpers run from."""
 
-    repository: ImageRepository = Field(
-        description="Registry and name, without tag and digest."
-    )
+    repository: ImageRepository = Field(description="Registry and name, without tag and digest.")
     tag: ImageTag = Field(description="A released version; `latest` is refused.")
     digest: ImageDigest | None = Field(
         default=None, description="sha256:…; pins the very bytes, whatever happens to the tag."
@@ -73,9 +71,7 @@ class DevicePlugin(EstateModel):
 class CapacityPolicy(EstateModel):
     """How the node's number is kept."""
 
-    reassert_schedule: CronSchedule = Field(
-        default="17 * * * *", description="The backstop CronJob's schedule."
-    )
+    reassert_schedule: CronSchedule = Field(default="17 * * * *", description="The backstop CronJob's schedule.")
     watch: bool = Field(default=True, description="Run the Deployment that re-asserts within a second.")
     drain: bool = Field(
         default=False,
@@ -138,9 +134,7 @@ class Estate(EstateModel):
 
     version: Literal[1] = Field(description="The version of this file's form.")
     kubernetes: Kubernetes = Field(description="The cluster that the estate is rendered for.")
-    resource: ExtendedResource = Field(
-        description="The extended resource that carries MiB."
-    )
+    resource: ExtendedResource = Field(description="The extended resource that carries MiB.")
     label_prefix: DnsSubdomain = Field(
         default=names.DEFAULT_LABEL_PREFIX, description="Prefix of the labels and annotations that this project writes."
     )

@@ -16,12 +16,11 @@ from helpers.domain.estate_nodes import Node
 from helpers.domain.estate_pod_checks import IMAGE_IS_PINNED, is_pinned, pod_problems
 from helpers.domain.estate_tenants import Tenant
 from helpers.domain.ledger import Ledger, build_ledger
+from helpers.domain.state_backend import backend_problems
 
 Check = Callable[[Estate], Iterable[Problem]]
 LedgerCheck = Callable[[Estate, Ledger], Iterable[Problem]]
 
-# What each remote backend needs before two applies exclude each other; local and the rest always lock.
-_LOCK_SETTINGS = {"s3": ("use_lockfile", "dynamodb_table"), "http": ("lock_address",)}
 _MOST_NAMES_SHOWN = 12
 
 
@@ -38,7 +37,7 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
         pod_problems,
         _watchdog_floor,
         _device_plugin,
-        _terraform_lock,
+        backend_problems,
     )
     ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts)
     if not allow_overcommit:
@@ -197,16 +196,3 @@ def _device_plugin(estate: Estate) -> Iterator[Problem]:
         yield Problem(path, plugin.image, rule, "remove image, or use managed_by: estate")
     elif plugin.image is not None and not is_pinned(plugin.image):
         yield Problem(path, plugin.image, IMAGE_IS_PINNED, "name the version that was tested")
-
-
-def _terraform_lock(estate: Estate) -> Iterator[Problem]:
-    backend = estate.terraform.backend
-    path = "terraform.backend.config"
-    wanted = _LOCK_SETTINGS.get(backend.type, ())
-    if wanted and not any(backend.config.get(setting) for setting in wanted):
-        rule = f"backend {backend.type} does not lock its state unless {' or '.join(wanted)} is set"
-        value = "true" if wanted[0].startswith("use_") else "…"
-        yield Problem(path, backend.type, rule, f"add {wanted[0]}: {value}")
-    if backend.config.get("lock") is False:
-        rule = "two applies at once must exclude each other, so the state is locked"
-        yield Problem(f"{path}.lock", "false", rule, "remove lock: false")

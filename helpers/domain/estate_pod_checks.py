@@ -7,7 +7,7 @@ from typing import Any
 
 from helpers.domain.errors import Problem, QuantityError
 from helpers.domain.estate import Estate
-from helpers.domain.estate_nodes import WHOLE_GPU_RESOURCE
+from helpers.domain.estate_nodes import WHOLE_GPU_RESOURCE, Node
 from helpers.domain.estate_tenants import Tenant
 from helpers.domain.quantity import Quantity
 
@@ -31,6 +31,7 @@ def pod_problems(estate: Estate) -> Iterator[Problem]:
             ours = {estate.resource, WHOLE_GPU_RESOURCE}
             if tenant.node in nodes:
                 ours.add(nodes[tenant.node].share_resource())
+                yield from _node_selector(f"tenants[{index}].pod.nodeSelector", tenant.pod, nodes[tenant.node])
             yield from _pod(f"tenants[{index}].pod", tenant, tenant.pod, ours)
 
 
@@ -63,6 +64,18 @@ def _pod(path: str, tenant: Tenant, pod: Mapping[str, Any], ours: set[str]) -> I
             continue
         for index, container in enumerate(listed):
             yield from _container(f"{path}.{block}[{index}]", container, ours)
+
+
+def _node_selector(path: str, pod: Mapping[str, Any], node: Node) -> Iterator[Problem]:
+    selector = pod.get("nodeSelector", {})
+    if not isinstance(selector, dict):
+        yield Problem(path, _scalar(selector), "a mapping of keys", "write {zone: a}")
+        return
+    for key, value in node.node_selector().items():
+        if selector.get(key, value) != value:
+            rule = f"the pod runs on the nodes of {node.name}, which carry {key}: {value}"
+            repair = "remove it from the pod, or name another entry under node"
+            yield Problem(f'{path}["{key}"]', _scalar(selector[key]), rule, repair)
 
 
 def _container(path: str, container: Any, ours: set[str]) -> Iterator[Problem]:

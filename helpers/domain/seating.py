@@ -48,9 +48,7 @@ class Seating:
     proved: bool = True
 
 
-def seat(
-    pods: Sequence[Pod], slots: Sequence[Slot], shares_per_node: int, *, max_steps: int = SEARCH_STEPS
-) -> Seating:
+def seat(pods: Sequence[Pod], slots: Sequence[Slot], shares_per_node: int, *, max_steps: int = SEARCH_STEPS) -> Seating:
     """Seat all `pods` (distinct) on `slots`, or say that it cannot be done.
 
     Larger budgets first; among slots that fit, the fullest (ties: lower node, lower card), so the

@@ -1,4 +1,4 @@
-"""Where Terraform keeps each stack's state: one place a stack, or one apply would undo the other.
+"""Where Terraform keeps each stack's state: one place a stack, locked, or one apply would undo the other.
 
 Terraform takes whatever it finds in a state for the whole truth. Two stacks on one state plan to
 destroy each other's objects, so the setting that names the state must tell them apart: it holds
@@ -15,6 +15,9 @@ from helpers.domain.estate import Backend, Estate
 
 PLACEHOLDER = "{stack}"
 
+# What each remote backend needs before two applies exclude each other; local and the rest always lock.
+_LOCK_SETTINGS = {"s3": ("use_lockfile", "dynamodb_table"), "http": ("lock_address",)}
+
 # The setting of each backend that names the state.
 STATE_SETTING = {
     "local": "path",
@@ -29,8 +32,12 @@ STATE_SETTING = {
 
 
 def backend_problems(estate: Estate) -> Iterator[Problem]:
-    """A backend under which two stacks would share one state."""
-    backend = estate.terraform.backend
+    """A backend under which two stacks would share one state, or two applies at once would not exclude each other."""
+    yield from _one_state_a_stack(estate.terraform.backend)
+    yield from _locked(estate.terraform.backend)
+
+
+def _one_state_a_stack(backend: Backend) -> Iterator[Problem]:
     setting = STATE_SETTING[backend.type]
     value = backend.config.get(setting)
     if backend.type == "local" and value is None:
@@ -42,6 +49,18 @@ def backend_problems(estate: Estate) -> Iterator[Problem]:
             f"each stack needs a state of its own, so {setting} holds {PLACEHOLDER}, which becomes the stack's name",
             f"write {setting}: gpumem-{PLACEHOLDER}" if value is None else f"put {PLACEHOLDER} into {setting}",
         )
+
+
+def _locked(backend: Backend) -> Iterator[Problem]:
+    path = "terraform.backend.config"
+    wanted = _LOCK_SETTINGS.get(backend.type, ())
+    if wanted and not any(backend.config.get(setting) for setting in wanted):
+        rule = f"backend {backend.type} does not lock its state unless {' or '.join(wanted)} is set"
+        value = "true" if wanted[0].startswith("use_") else "…"
+        yield Problem(path, backend.type, rule, f"add {wanted[0]}: {value}")
+    if backend.config.get("lock") is False:
+        rule = "two applies at once must exclude each other, so the state is locked"
+        yield Problem(f"{path}.lock", "false", rule, "remove lock: false")
 
 
 def backend_config(backend: Backend, stack: str) -> dict[str, Any]:

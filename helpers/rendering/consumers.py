@@ -9,7 +9,6 @@ from typing import Any
 
 from helpers.domain.budget import budget_fields, workload_identity
 from helpers.domain.capacity import capacity_settings
-from helpers.domain.errors import EstateInvalid, Problem
 from helpers.domain.estate import Estate
 from helpers.domain.estate_tenants import Tenant
 from helpers.domain.quantity import canonical_count
@@ -22,11 +21,7 @@ _SCALABLE = ("Deployment", "StatefulSet")
 
 
 def consumer_objects(estate: Estate) -> tuple[RenderedObject, ...]:
-    """PriorityClasses, namespaces, quotas, and the workloads of `create` tenants.
-
-    Raises:
-        EstateInvalid: a tenant's pod contradicts the estate; all such places at once.
-    """
+    """PriorityClasses, namespaces, quotas, and the workloads of `create` tenants."""
     shared = {"gate": GATE, "labels": {"app.kubernetes.io/managed-by": "gpumem"}}
     ours = sorted({tenant.namespace for tenant in estate.tenants if tenant.apply == "create"})
     # A namespace that holds only other people's workloads is other people's: it stands already, and
@@ -91,28 +86,19 @@ def _after(namespaces: dict[str, str], item: Any) -> list[str]:
 
 
 def _workloads(estate: Estate, shared: dict[str, Any], namespaces: dict[str, str]) -> Iterator[RenderedObject]:
-    problems: list[Problem] = []
-    for index, tenant in enumerate(estate.tenants):
-        if tenant.apply != "create":
-            continue
-        try:
-            pod = tenant_pod(estate, tenant, f"tenants[{index}]")
-        except EstateInvalid as error:
-            problems += error.problems
-            continue
-        yield from render_template(
-            1,
-            "tenants/workload.yaml.j2",
-            tenant=tenant,
-            address=address_of("tenant", tenant.name),
-            after=_workload_after(tenant, namespaces),
-            labels={**shared["labels"], **_tenant_labels(estate, tenant)},
-            selector={**shared["labels"], "app.kubernetes.io/name": tenant.name},
-            strategy=_strategy(tenant),
-            pod=pod,
-        )
-    if problems:
-        raise EstateInvalid(problems)
+    for tenant in estate.tenants:
+        if tenant.apply == "create":
+            yield from render_template(
+                1,
+                "tenants/workload.yaml.j2",
+                tenant=tenant,
+                address=address_of("tenant", tenant.name),
+                after=_workload_after(tenant, namespaces),
+                labels={**shared["labels"], **_tenant_labels(estate, tenant)},
+                selector={**shared["labels"], "app.kubernetes.io/name": tenant.name},
+                strategy=_strategy(tenant),
+                pod=tenant_pod(estate, tenant),
+            )
 
 
 def _workload_after(tenant: Tenant, namespaces: dict[str, str]) -> list[str]:

@@ -83,9 +83,7 @@ def _estate_of(value: Any) -> Estate:
     return Estate.model_validate(value, by_alias=True, by_name=False)
 
 
-def _problems_of_the_rest(
-    document: Document, details: list[ErrorDetails], *, allow_overcommit: bool
-) -> list[Problem]:
+def _problems_of_the_rest(document: Document, details: list[ErrorDetails], *, allow_overcommit: bool) -> list[Problem]:
     """What the checks say about the parts whose form is right."""
     unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
     broken = [detail["loc"] for detail in details if detail["type"] != "extra_forbidden"]

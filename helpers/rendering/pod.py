@@ -7,37 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from helpers.domain.budget import budget_fields
-from helpers.domain.errors import EstateInvalid, Problem
 from helpers.domain.estate import Estate
 from helpers.domain.estate_tenants import Tenant
 
 
-def tenant_pod(estate: Estate, tenant: Tenant, path: str) -> dict[str, Any]:
+def tenant_pod(estate: Estate, tenant: Tenant) -> dict[str, Any]:
     """The PodSpec of `tenant`: budget, shares, runtime class, node selector, tolerations, priority.
 
-    `path` is the tenant's place in the estate (`tenants[2]`), for the message.
-
-    Raises:
-        EstateInvalid: the pod asks for other nodes than the estate.
+    The estate was validated: the pod sets none of these itself, or sets it to the same.
     """
     pod: dict[str, Any] = copy.deepcopy(dict(tenant.pod or {}))
     node = estate.node(tenant.node)
-    problems: list[Problem] = []
     _put_limits(estate, tenant, pod)
-    # validate refuses a pod that sets these two itself: a second copy could differ.
     pod["runtimeClassName"] = estate.runtime_class.name
     if tenant.priority is not None:
         pod["priorityClassName"] = tenant.priority
-    selector: dict[str, Any] = pod.get("nodeSelector") or {}
-    for key, value in node.node_selector().items():
-        if selector.setdefault(key, value) != value:
-            rule = f"the pod runs on the nodes of {node.name}, which carry {key}: {value}"
-            repair = "remove it from the pod, or name another entry under node"
-            problems.append(Problem(f'{path}.pod.nodeSelector["{key}"]', str(selector[key]), rule, repair))
-    pod["nodeSelector"] = selector
+    pod["nodeSelector"] = {**(pod.get("nodeSelector") or {}), **node.node_selector()}
     _append_tolerations(pod, node.tolerations)
-    if problems:
-        raise EstateInvalid(problems)
     return pod
 
 

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from helpers.domain.errors import EstateInvalid
 from helpers.domain.estate import Estate
-from helpers.domain.state_backend import backend_problems
 from helpers.rendering.consumers import consumer_objects, consumer_steps
 from helpers.rendering.nvidia import nvidia_objects, nvidia_steps
 from helpers.rendering.objects import Rendered
 
 
 def render(estate: Estate) -> Rendered:
-    """Objects and steps of every wave. The same estate gives the same result; no cluster is asked.
-
-    Raises:
-        EstateInvalid: a tenant's pod contradicts the estate, or two stacks would share one state.
-    """
-    problems = tuple(backend_problems(estate))
-    if problems:
-        raise EstateInvalid(problems)
+    """Objects and steps of every wave. The same estate gives the same result; no cluster is asked."""
     consumers = consumer_objects(estate)
     return Rendered(
         objects=(*nvidia_objects(estate), *consumers),

@@ -88,9 +88,7 @@ class _Keeper:
     def __init__(self, ports: WatchPorts, settings: CapacitySettings, *, dry_run: bool) -> None:
         self._ports = ports
         self._settings = settings
-        self._executor = CapacityExecutor(
-            ports.cluster, settings, events=ports.events, log=ports.log, dry_run=dry_run
-        )
+        self._executor = CapacityExecutor(ports.cluster, settings, events=ports.events, log=ports.log, dry_run=dry_run)
         self._contests = _Contests()
         self._unclear: dict[str, str] = {}
         self._retry_seconds = FIRST_RETRY_SECONDS

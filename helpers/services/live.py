@@ -24,12 +24,8 @@ def live_report(cluster: Cluster, estate: Estate) -> Report:
     return report.model_copy(update={"live": True, "nodes": nodes})
 
 
-def _with_live(
-    node: NodeRow, states: Mapping[str, TenantState], shown: Mapping[str, dict[str, int | None]]
-) -> NodeRow:
-    tenants: tuple[TenantRow, ...] = tuple(
-        row.model_copy(update={"state": states[row.tenant]}) for row in node.tenants
-    )
+def _with_live(node: NodeRow, states: Mapping[str, TenantState], shown: Mapping[str, dict[str, int | None]]) -> NodeRow:
+    tenants: tuple[TenantRow, ...] = tuple(row.model_copy(update={"state": states[row.tenant]}) for row in node.tenants)
     return node.model_copy(update={"tenants": tenants, "shown_mib": shown[node.name]})
 
 

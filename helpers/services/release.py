@@ -22,9 +22,7 @@ _TRIES_COUNT = 5
 _Decision = tuple[dict[str, Any] | None, str]
 
 
-def release(
-    cluster: Cluster, identity: WorkloadIdentity, label_prefix: str, *, dry_run: bool = False
-) -> Outcome:
+def release(cluster: Cluster, identity: WorkloadIdentity, label_prefix: str, *, dry_run: bool = False) -> Outcome:
     """Scales the workload to 0 and remembers its replicas on it. A second run keeps what is remembered.
 
     Raises:
@@ -47,9 +45,7 @@ def release(
     return _change(cluster, identity, decide, names.FIELD_MANAGER_RELEASE, dry_run=dry_run)
 
 
-def restore(
-    cluster: Cluster, identity: WorkloadIdentity, label_prefix: str, *, dry_run: bool = False
-) -> Outcome:
+def restore(cluster: Cluster, identity: WorkloadIdentity, label_prefix: str, *, dry_run: bool = False) -> Outcome:
     """Scales the workload back to what `release` remembered, and forgets that.
 
     Raises:

@@ -43,9 +43,7 @@ def gpumem(*arguments: str) -> subprocess.CompletedProcess[str]:
         "GPUMEM_ESTATE": str(folder / "terraform" / "gpumem.yaml"),
     }
     program = str(Path(sys.executable).parent / "gpumem")
-    return subprocess.run(
-        [program, *arguments], env=environment, capture_output=True, text=True, timeout=BOUND_SECONDS
-    )
+    return subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, timeout=BOUND_SECONDS)
 
 
 def tenants() -> dict[str, dict[str, Any]]:

@@ -96,9 +96,7 @@ def ours(item: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for entry in entries if entry["manager"] == names.FIELD_MANAGER_BUDGET]
 
 
-def test_it_owns_its_fields_only_and_survives_the_owners_next_apply(
-    cluster: KubernetesCluster, owner: Owner
-) -> None:
+def test_it_owns_its_fields_only_and_survives_the_owners_next_apply(cluster: KubernetesCluster, owner: Owner) -> None:
     owner.apply(manifest())
     assert set_budget(cluster, fields()).changed
     assert limits(cluster) == {RESOURCE: "5k", "nvidia.com/gpu": "1"}
@@ -142,7 +140,7 @@ def test_another_owners_other_number_is_named(cluster: KubernetesCluster, owner:
         set_budget(cluster, fields())
     assert refused.value.exit_code is ExitCode.CHECK_FAILED
     assert 'conflict with "' in str(refused.value)
-    assert f'.resources.limits.{RESOURCE}' in str(refused.value)
+    assert f".resources.limits.{RESOURCE}" in str(refused.value)
     assert limits(cluster) == {RESOURCE: "2k"}
     set_budget(cluster, fields(), force=True)
     assert limits(cluster)[RESOURCE] == "5k"

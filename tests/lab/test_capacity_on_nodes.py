@@ -108,9 +108,7 @@ def is_gone(api: Api, path: str) -> bool:
 def watching(lab: Lab, wanted: CapacitySettings) -> Iterator[FakeCapacityMetrics]:
     """The watch in a thread of its own, with its own connection."""
     stopped, metrics = threading.Event(), FakeCapacityMetrics()
-    ports = WatchPorts(
-        connect(lab.kubeconfig), FakeLeadership(), FakeEvents(), metrics, SystemClock(), FakeLog()
-    )
+    ports = WatchPorts(connect(lab.kubeconfig), FakeLeadership(), FakeEvents(), metrics, SystemClock(), FakeLog())
     thread = threading.Thread(target=watch_capacity, args=(ports, wanted), kwargs={"stop": stopped.is_set})
     thread.start()
     try:
@@ -168,9 +166,7 @@ def test_a_number_written_by_hand_is_taken_over(cluster: KubernetesCluster) -> N
 
 
 @pytest.mark.parametrize("name", [HOLLOW, BARE])
-def test_the_watch_restores_it_when_the_node_registers_again(
-    nodes: Lab, cluster: KubernetesCluster, name: str
-) -> None:
+def test_the_watch_restores_it_when_the_node_registers_again(nodes: Lab, cluster: KubernetesCluster, name: str) -> None:
     with watching(nodes, settings()) as metrics:
         before = read(cluster, name)["metadata"]["uid"]
         nodes.node_reregister(name)
@@ -179,9 +175,7 @@ def test_the_watch_restores_it_when_the_node_registers_again(
         assert metrics.advertised_mib[name] == 14000
 
 
-def test_the_watch_restores_a_number_that_somebody_changed_or_took_off(
-    nodes: Lab, cluster: KubernetesCluster
-) -> None:
+def test_the_watch_restores_a_number_that_somebody_changed_or_took_off(nodes: Lab, cluster: KubernetesCluster) -> None:
     ref = ObjectRef("v1", "Node", BARE)
     with watching(nodes, settings()):
         for amount in ("9k", "20k", None):

@@ -54,7 +54,7 @@ def settings(advertised_mib: int = 14000) -> CapacitySettings:
 
 
 class App:
-    """`python -m helpers.apps.capacity`, as the ServiceAccount."""
+    """`gpumem capacity`, as the ServiceAccount."""
 
     def __init__(self, lab: Lab, cluster: KubernetesCluster, folder: Path) -> None:
         self.lab = lab
@@ -64,28 +64,24 @@ class App:
         self.config = folder / names.CAPACITY_CONFIG_KEY
         self.config.write_text(settings().to_json())
 
-    def environment(self) -> dict[str, str]:
-        return {
-            **os.environ,
-            "KUBECONFIG": str(self.kubeconfig),
-            names.ENV_CAPACITY_CONFIG: str(self.config),
-            names.ENV_NAMESPACE: NAMESPACE,
-            names.ENV_METRICS_ADDRESS: f"127.0.0.1:{self.port}",
-        }
-
     def start(self, mode: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "helpers.apps.capacity", mode]
-        return subprocess.Popen(command, cwd=ROOT, env=self.environment(), stderr=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "helpers.apps.cli", "capacity", mode, "--settings", str(self.config)]
+        if mode == "watch":
+            command += ["--namespace", NAMESPACE, "--metrics-address", f"127.0.0.1:{self.port}"]
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
 
     def run(self, mode: str) -> tuple[int, list[dict[str, Any]]]:
         process = self.start(mode)
         _, said = process.communicate(timeout=BOUND_SECONDS)
-        return process.returncode, [json.loads(line) for line in said.splitlines()]
+        return process.returncode, [json.loads(line) for line in said.splitlines() if line.startswith("{")]
 
     def stop(self, process: subprocess.Popen[str]) -> tuple[int, list[dict[str, Any]]]:
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=BOUND_SECONDS)
-        return process.returncode, [json.loads(line) for line in said.splitlines()]
+        return process.returncode, [json.loads(line) for line in said.splitlines() if line.startswith("{")]
 
     def metrics(self) -> dict[str, float]:
         """`{series: value}` as a scrape sees them."""
@@ -235,7 +231,7 @@ def _bounded(app: App, mode: str) -> tuple[int, list[dict[str, Any]]]:
         _, said = process.communicate(timeout=8)
     except subprocess.TimeoutExpired:
         return app.stop(process)
-    return process.returncode, [json.loads(line) for line in said.splitlines()]
+    return process.returncode, [json.loads(line) for line in said.splitlines() if line.startswith("{")]
 
 
 def test_without_the_right_to_events_the_work_is_done_and_that_is_said(app: App) -> None:

@@ -1,4 +1,4 @@
-"""Consumers against a cluster that does not show the capacity stop at the gate (pods were once admitted against zero)."""
+"""Consumers before the capacity stop at the gate (in the field, pods were once admitted against zero)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from tests.terraform.conftest import estate_text
 pytestmark = [pytest.mark.lab, pytest.mark.terraform]
 
 
-def test_consumers_before_the_capacity_stop_at_the_gate_with_node_and_number(run: TerraformRun, example_lab: Lab) -> None:
+def test_consumers_before_the_capacity_stop_at_the_gate_with_node_and_number(
+    run: TerraformRun, example_lab: Lab
+) -> None:
     run.estate_file.write_text(estate_text(**{"timeout_seconds: 120": "timeout_seconds: 2"}))
     run.synth()
     run.init("consumers")

@@ -33,7 +33,8 @@ def deployment(lab: Lab, namespace: str, name: str) -> dict[str, Any]:
 
 
 def container_limits(workload: dict[str, Any]) -> dict[str, str]:
-    limits: dict[str, str] = workload["spec"]["template"]["spec"]["containers"][0].get("resources", {}).get("limits", {})
+    container = workload["spec"]["template"]["spec"]["containers"][0]
+    limits: dict[str, str] = container.get("resources", {}).get("limits", {})
     return limits
 
 

@@ -18,8 +18,7 @@ from helpers.adapters.events import KubernetesEvents
 from helpers.adapters.logging_ import JsonLog
 from helpers.adapters.metrics import ListenAddress, PrometheusCapacityMetrics, new_registry, served
 from helpers.apps.capacity import WatchSettings, read_capacity_settings, run_assert, run_watch
-from helpers.apps.capacity.__main__ import main
-from helpers.apps.capacity.settings import dry_run, watch_settings
+from helpers.apps.cli import __main__ as cli
 from helpers.domain import names
 from helpers.domain.errors import ExitCode, Forbidden, InputError
 from helpers.ports.cluster import ObjectRef
@@ -47,29 +46,25 @@ def test_a_document_that_is_none_is_named_with_its_key(tmp_path: Path, text: str
     assert named in str(error.value)
 
 
-@pytest.mark.parametrize(("text", "meant"), [("true", True), ("True", True), ("1", True), ("", False), ("no", False)])
-def test_dry_run_is_read_in_any_usual_spelling(text: str, meant: bool) -> None:
-    assert dry_run({names.ENV_DRY_RUN: text}) is meant
-
-
-def test_an_odd_spelling_of_dry_run_is_an_error_never_a_quiet_no() -> None:
-    with pytest.raises(InputError, match="GPUMEM_DRY_RUN='ture' is neither true nor false"):
-        watch_settings({names.ENV_DRY_RUN: "ture"})
-
-
-def test_a_run_that_failed_never_exits_0(
+def test_a_run_that_failed_never_exits_0_and_its_log_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(names.ENV_CAPACITY_CONFIG, str(tmp_path / "absent.json"))
-    assert main(["assert"]) is ExitCode.BAD_INPUT
-    assert main(["asert"]) is ExitCode.BAD_INPUT
-    (tmp_path / "capacity.json").write_text(settings().to_json())
-    monkeypatch.setenv(names.ENV_CAPACITY_CONFIG, str(tmp_path / "capacity.json"))
+    document = tmp_path / "capacity.json"
+    assert cli.run(["capacity", "assert", "--settings", str(document)]) == ExitCode.BAD_INPUT
+    document.write_text(settings().to_json())
     write_kubeconfig(tmp_path, "http://127.0.0.1:1")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    assert main(["assert"]) is ExitCode.DEPENDENCY
-    last = json.loads(capsys.readouterr().err.splitlines()[-1])
+    capsys.readouterr()
+    assert cli.run(["capacity", "assert", "--settings", str(document)]) == ExitCode.DEPENDENCY
+    *_, last = (json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{"))
     assert (last["event"], last["exit_code"]) == ("run_failed", 3)
+
+
+def test_a_watch_is_told_where_its_lease_lives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = tmp_path / "capacity.json"
+    document.write_text(settings().to_json())
+    assert cli.run(["capacity", "watch", "--settings", str(document)]) == ExitCode.BAD_INPUT
+    assert "--namespace" in capsys.readouterr().err
 
 
 def test_an_assert_logs_its_start_with_settings_and_its_end_with_counters(

@@ -21,7 +21,7 @@ BEFORE, AFTER = "estates/rtx3080ti-before-vllm.yaml", "estates/rtx3080ti.yaml"
 
 @pytest.fixture(autouse=True)
 def no_cluster_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("KUBECONFIG", "GPUMEM_ESTATE", "GPUMEM_STEP"):
+    for name in ("KUBECONFIG", "KUBE_CONFIG_PATH", "GPUMEM_ESTATE", "GPUMEM_STEP"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
 
@@ -104,6 +104,19 @@ def test_a_step_without_its_triggers_exits_2_and_touches_nothing(
     monkeypatch.setenv("GPUMEM_STEP", step)
     assert cli.run([*arguments, "--step"]) == ExitCode.BAD_INPUT
     assert "GPUMEM_STEP" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("KUBE_CONFIG_PATH", "/other"), ("KUBE_CTX", "prod"), ("KUBECONFIG", "/one:/two")]
+)
+def test_a_step_refuses_when_the_provider_might_use_another_cluster(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GPUMEM_STEP", '{"resource": "example.com/gpumem"}')
+    monkeypatch.setenv("KUBECONFIG", "/mine")
+    monkeypatch.setenv(name, value)
+    assert cli.run(["capacity", "unset", "--step"]) == ExitCode.BAD_INPUT
+    assert f"${name} = {value!r}" in capsys.readouterr().err
 
 
 def test_report_shows_the_share_and_memory_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,7 @@ RULE_MODULES = [
         "estate_pod_checks",
         "estate_tenants",
         "estate_texts",
+        "state_backend",
     )
 ]
 

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from helpers.adapters.kubernetes_ import KubernetesCluster, connect
-from helpers.adapters.kubernetes_.refusals import Rejected
-from helpers.domain.errors import ClusterError, Conflict, ExitCode, Forbidden, InputError, NotFound
+from helpers.domain.errors import ClusterError, Conflict, ExitCode, Forbidden, InputError, NotFound, Rejected
 from helpers.ports.cluster import ObjectRef, WatchEvent
 from tests.fakes.api_server import ScriptedApi, scripted_api, write_kubeconfig
 from tests.fakes.outside import FakeLog
@@ -134,9 +133,7 @@ def test_a_list_whose_snapshot_ran_out_is_read_again_whole(api: ScriptedApi, clu
 
 
 @pytest.mark.parametrize(("minor", "version"), [("36", "1.36"), ("36+", "1.36"), ("36-eks-1", "1.36")])
-def test_the_version_is_major_and_minor(
-    api: ScriptedApi, cluster: KubernetesCluster, minor: str, version: str
-) -> None:
+def test_the_version_is_major_and_minor(api: ScriptedApi, cluster: KubernetesCluster, minor: str, version: str) -> None:
     api.answers["/version"].append((200, {"major": "1", "minor": minor}))
     assert cluster.server_version() == version
 

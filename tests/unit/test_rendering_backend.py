@@ -8,8 +8,7 @@ import pytest
 
 from helpers.domain.errors import EstateInvalid
 from helpers.domain.estate import Backend
-from helpers.domain.state_backend import STATE_SETTING, backend_config
-from helpers.rendering.render import render
+from helpers.domain.state_backend import STATE_SETTING, backend_config, backend_problems
 from tests.synth.estates import example
 
 
@@ -27,7 +26,7 @@ def estate_with(backend_type: str, config: str) -> Any:
 )
 def test_a_state_that_both_stacks_would_use_is_refused(backend_type: str, config: str, path: str, repair: str) -> None:
     with pytest.raises(EstateInvalid) as caught:
-        render(estate_with(backend_type, config))
+        estate_with(backend_type, config)
     (problem,) = caught.value.problems
     assert (problem.path, problem.repair) == (path, repair)
     assert "each stack needs a state of its own" in problem.rule
@@ -36,7 +35,8 @@ def test_a_state_that_both_stacks_would_use_is_refused(backend_type: str, config
 @pytest.mark.parametrize("backend_type", sorted(STATE_SETTING))
 def test_every_backend_that_the_estate_knows_has_a_setting_that_names_the_state(backend_type: str) -> None:
     lock = ", use_lockfile: true, lock_address: 'https://states.example.com/{stack}'"
-    render(estate_with(backend_type, f"{{{STATE_SETTING[backend_type]}: 'gpumem-{{stack}}'{lock}}}"))
+    estate = estate_with(backend_type, f"{{{STATE_SETTING[backend_type]}: 'gpumem-{{stack}}'{lock}}}")
+    assert list(backend_problems(estate)) == []
 
 
 def test_the_known_backends_are_those_of_the_estate() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from helpers.domain.errors import EstateInvalid
 from helpers.rendering.objects import Rendered, Step
 from helpers.rendering.render import render
 from tests.synth.estates import example
@@ -71,15 +70,6 @@ def test_a_toleration_that_the_pod_has_is_not_repeated_and_its_others_stay() -> 
 def test_a_node_selector_of_the_pods_own_is_merged() -> None:
     pod = pod_with('      nodeSelector: {zone: a, nvidia.com/gpu.present: "true"}\n')
     assert pod["nodeSelector"] == {"zone": "a", "nvidia.com/gpu.present": "true"}
-
-
-def test_a_node_selector_against_the_estate_is_an_error_with_its_place() -> None:
-    with pytest.raises(EstateInvalid) as caught:
-        pod_with('      nodeSelector: {nvidia.com/gpu.present: "false"}\n')
-    (problem,) = caught.value.problems
-    assert problem.path == 'tenants[4].pod.nodeSelector["nvidia.com/gpu.present"]'
-    assert problem.value == "false"
-    assert problem.rule == "the pod runs on the nodes of t4-node, which carry nvidia.com/gpu.present: true"
 
 
 @pytest.mark.parametrize(

@@ -105,11 +105,11 @@ def test_the_rights_are_those_of_advertising_and_no_more() -> None:
         if rule["verbs"] != ["create"] or rule["resources"] != ["leases"]
     }
     assert rules == {
-        ("capacity-cluster-role", "", "nodes"): (["get", "list", "watch"], None),
+        ("capacity-cluster-role", "", "nodes"): (["list", "watch"], None),
         ("capacity-cluster-role", "", "nodes/status"): (["patch"], None),
-        ("capacity-cluster-role", "", "pods"): (["get", "list"], None),
+        ("capacity-cluster-role", "", "pods"): (["list"], None),
         ("capacity-role", "coordination.k8s.io", "leases"): (["get", "patch"], [names.CAPACITY_LEASE]),
-        ("capacity-events-role", "", "events"): (["create", "patch"], None),
+        ("capacity-events-role", "", "events"): (["create"], None),
     }
     assert manifest(rendered, "capacity-role")["metadata"]["namespace"] == "nvidia"
     assert manifest(rendered, "capacity-events-role")["metadata"]["namespace"] == "default"

@@ -135,9 +135,7 @@ class KubernetesCluster:
 def ref_of(manifest: Manifest) -> ObjectRef:
     """Which object a manifest is about."""
     metadata = manifest["metadata"]
-    return ObjectRef(
-        manifest["apiVersion"], manifest["kind"], metadata.get("name", ""), metadata.get("namespace", "")
-    )
+    return ObjectRef(manifest["apiVersion"], manifest["kind"], metadata.get("name", ""), metadata.get("namespace", ""))
 
 
 def _subject(verb: str, ref: ObjectRef, subresource: str) -> str:

@@ -18,9 +18,7 @@ ENV_KUBECONFIG = "KUBECONFIG"
 ENV_IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 
 
-def connect(
-    kubeconfig: Path | None = None, context: str | None = None, *, log: Log | None = None
-) -> KubernetesCluster:
+def connect(kubeconfig: Path | None = None, context: str | None = None, *, log: Log | None = None) -> KubernetesCluster:
     """A client of the cluster that `kubeconfig` names. Nothing is sent before the first request.
 
     Args:

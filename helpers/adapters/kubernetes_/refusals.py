@@ -6,13 +6,7 @@ import json
 from http import HTTPStatus
 from typing import Any
 
-from helpers.domain.errors import ClusterError, Conflict, ExitCode, Forbidden, NotFound
-
-
-class Rejected(ClusterError):
-    """The API server read the object and says that it is wrong (400, 422): a retry cannot help."""
-
-    exit_code = ExitCode.BAD_INPUT
+from helpers.domain.errors import ClusterError, Conflict, Forbidden, NotFound, Rejected
 
 
 class Gone(ClusterError):

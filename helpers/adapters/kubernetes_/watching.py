@@ -18,8 +18,8 @@ from typing import Any, Literal
 import urllib3
 
 from helpers.adapters.kubernetes_.connection import Connection
-from helpers.adapters.kubernetes_.refusals import Gone, Rejected, of_status, unreachable
-from helpers.domain.errors import ClusterError, Forbidden, NotFound
+from helpers.adapters.kubernetes_.refusals import Gone, of_status, unreachable
+from helpers.domain.errors import ClusterError, Forbidden, NotFound, Rejected
 from helpers.ports.cluster import WatchEvent
 from helpers.ports.log import Log
 

@@ -18,7 +18,7 @@ from helpers.adapters.metrics import ListenAddress, PrometheusCapacityMetrics, n
 from helpers.apps.capacity.settings import WatchSettings, version
 from helpers.domain import names
 from helpers.domain.capacity import CapacitySettings
-from helpers.domain.errors import CheckFailed, ExitCode, Forbidden, GpumemError
+from helpers.domain.errors import CheckFailed, Forbidden, GpumemError
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster
 from helpers.ports.log import Log
@@ -39,7 +39,8 @@ def run_assert(cluster: Cluster, settings: CapacitySettings, *, dry_run: bool = 
     """
     log = capacity_log(dry_run=dry_run)
     _log_start(log, "assert", settings)
-    return assert_capacity(cluster, settings, events=_events(cluster, log), log=log, dry_run=dry_run)
+    with _failure_logged(log):
+        return assert_capacity(cluster, settings, events=_events(cluster, log), log=log, dry_run=dry_run)
 
 
 def run_unset(cluster: Cluster, settings: CapacitySettings, *, dry_run: bool = False) -> CapacityReport:
@@ -50,7 +51,8 @@ def run_unset(cluster: Cluster, settings: CapacitySettings, *, dry_run: bool = F
     """
     log = capacity_log(dry_run=dry_run)
     _log_start(log, "unset", settings)
-    return unset_capacity(cluster, settings, events=_events(cluster, log), log=log, dry_run=dry_run)
+    with _failure_logged(log):
+        return unset_capacity(cluster, settings, events=_events(cluster, log), log=log, dry_run=dry_run)
 
 
 def run_watch(cluster: Cluster, settings: CapacitySettings, watch: WatchSettings) -> None:
@@ -66,7 +68,7 @@ def run_watch(cluster: Cluster, settings: CapacitySettings, watch: WatchSettings
     election = LeaderElection(
         cluster, clock, log, namespace=watch.namespace, name=names.CAPACITY_LEASE, identity=watch.identity
     )
-    with contextlib.ExitStack() as stack:
+    with _failure_logged(log), contextlib.ExitStack() as stack:
         pulse = _Pulse(stack.enter_context(_stopped_by_signal()), clock)
         if watch.metrics_address:
             address = ListenAddress.parse(watch.metrics_address)
@@ -94,11 +96,15 @@ def capacity_log(*, dry_run: bool) -> JsonLog:
     return JsonLog(COMPONENT, version=version(), dry_run=dry_run, clock=SystemClock())
 
 
-def exit_code_of(error: GpumemError, log: Log) -> ExitCode:
-    """Logs why a run ended, and how it must exit."""
-    level = log.warning if isinstance(error, CheckFailed) and not isinstance(error, Forbidden) else log.error
-    level("run_failed", reason=str(error), exit_code=int(error.exit_code))
-    return error.exit_code
+@contextlib.contextmanager
+def _failure_logged(log: Log) -> Iterator[None]:
+    """Says in the log, too, why a run ends; the caller turns the error into an exit code."""
+    try:
+        yield
+    except GpumemError as error:
+        level = log.warning if isinstance(error, CheckFailed) and not isinstance(error, Forbidden) else log.error
+        level("run_failed", reason=str(error), exit_code=int(error.exit_code))
+        raise
 
 
 def _events(cluster: Cluster, log: Log) -> KubernetesEvents:

@@ -1,10 +1,9 @@
-"""What the capacity app is told: the mounted document, and a few variables of its container."""
+"""What the capacity app is told: the mounted document, and how its watch runs."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -15,10 +14,7 @@ from helpers.domain.capacity import CapacitySettings
 from helpers.domain.errors import InputError
 from helpers.services.capacity_watch import FULL_CHECK_SECONDS
 
-DEFAULT_NAMESPACE = "default"
 DEFAULT_METRICS_ADDRESS = f"127.0.0.1:{names.CAPACITY_METRICS_PORT}"
-_POD_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no", "")
 
 
 class WatchSettings(BaseModel):
@@ -26,7 +22,7 @@ class WatchSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    namespace: str = DEFAULT_NAMESPACE
+    namespace: str
     """Where the Lease lives: the app's own namespace."""
 
     identity: str = Field(default_factory=lambda: f"{socket.gethostname()}_{os.getpid()}")
@@ -54,7 +50,7 @@ def read_capacity_settings(path: Path) -> CapacitySettings:
     except OSError as error:
         raise InputError(
             f"capacity settings {path}: {error.strerror}. Mount the ConfigMap {names.CAPACITY_CONFIG_MAP} there, or "
-            f"name the file in ${names.ENV_CAPACITY_CONFIG}."
+            "name the file with --settings."
         ) from error
     try:
         return CapacitySettings.model_validate_json(text)
@@ -63,46 +59,9 @@ def read_capacity_settings(path: Path) -> CapacitySettings:
         raise InputError(f"capacity settings {path}: {found}. Render the estate again.") from error
 
 
-def capacity_path(environment: Mapping[str, str]) -> Path:
-    """Where the document is mounted."""
-    return Path(environment.get(names.ENV_CAPACITY_CONFIG) or names.CAPACITY_CONFIG_PATH)
-
-
-def watch_settings(environment: Mapping[str, str]) -> WatchSettings:
-    """The settings of a container from its variables.
-
-    Raises:
-        InputError: a variable holds something that it cannot.
-    """
-    return WatchSettings(
-        namespace=environment.get(names.ENV_NAMESPACE) or _own_namespace(),
-        metrics_address=environment.get(names.ENV_METRICS_ADDRESS, DEFAULT_METRICS_ADDRESS),
-        dry_run=dry_run(environment),
-    )
-
-
-def dry_run(environment: Mapping[str, str]) -> bool:
-    """The one reading of the variable: an odd spelling is an error, never a quiet no.
-
-    Raises:
-        InputError: it is neither true nor false.
-    """
-    text = environment.get(names.ENV_DRY_RUN, "")
-    if text.lower() not in (*_TRUE, *_FALSE):
-        raise InputError(f"{names.ENV_DRY_RUN}={text!r} is neither true nor false; write one of them")
-    return text.lower() in _TRUE
-
-
 def version() -> str:
     """The installed version; `unknown` in a checkout that was never installed."""
     try:
         return metadata.version("gpumem")
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-def _own_namespace() -> str:
-    try:
-        return _POD_NAMESPACE_FILE.read_text().strip() or DEFAULT_NAMESPACE
-    except OSError:
-        return DEFAULT_NAMESPACE  # not in a pod

@@ -39,12 +39,8 @@ def _settings(estate_file: Path, settings_file: Path | None, *, step: bool) -> C
     if step:
         return _parse(str(step_input().get("capacity", "")), f"${names.ENV_STEP}: capacity")
     if settings_file is not None:
-        try:
-            return _parse(settings_file.read_text(encoding="utf-8"), str(settings_file))
-        except OSError as error:
-            raise InputError(
-                f"{settings_file}: {error.strerror}. Mount the ConfigMap {names.CAPACITY_CONFIG_MAP} there."
-            ) from error
+        settings: CapacitySettings = load_app("capacity").read_capacity_settings(settings_file)
+        return settings
     return capacity_settings(read_estate(estate_file))
 
 
@@ -115,21 +111,28 @@ def capacity_watch(
     """Keep every node's number there until stopped; writes within a second of a node's return."""
     if namespace is None:
         if settings_file is not None:
-            raise click.UsageError(f"--settings does not say where the Lease lives: give --namespace or ${names.ENV_NAMESPACE}")
+            raise click.UsageError(f"--settings needs --namespace (or ${names.ENV_NAMESPACE}): where the Lease lives")
         namespace = read_estate(estate_file).namespace
     settings = _settings(estate_file, settings_file, step=False)
     app: Any = load_app("capacity")
     watch = app.WatchSettings(namespace=namespace, metrics_address=metrics_address, dry_run=dry_run)
-    app.run_watch(connect_cluster(kubeconfig, context), settings, watch)
+    cluster = connect_cluster(kubeconfig, context, log=app.capacity_log(dry_run=dry_run))
+    app.run_watch(cluster, settings, watch)
 
 
 @capacity.command("unset")
 @estate_option
+@settings_option
 @step_option
 @cluster_options
 @dry_run_option
 def capacity_unset(
-    estate_file: Path, step: bool, kubeconfig: Path | None, context: str | None, dry_run: bool
+    estate_file: Path,
+    settings_file: Path | None,
+    step: bool,
+    kubeconfig: Path | None,
+    context: str | None,
+    dry_run: bool,
 ) -> None:
     """Take the number off every node; pods that run stay."""
     if step:
@@ -137,7 +140,7 @@ def capacity_unset(
         value = {**rest, "resource": step_input().get("resource")}
         settings = parse_settings(CapacitySettings, value, f"${names.ENV_STEP}")
     else:
-        settings = capacity_settings(read_estate(estate_file))
+        settings = _settings(estate_file, settings_file, step=False)
     _say(load_app("capacity").run_unset(connect_cluster(kubeconfig, context), settings, dry_run=dry_run))
 
 

@@ -18,6 +18,7 @@ from helpers.domain.estate import Estate
 from helpers.domain.estate_checks import did_you_mean
 from helpers.domain.estate_tenants import Tenant
 from helpers.ports.cluster import Cluster
+from helpers.ports.log import Log
 from helpers.rendering.estate_file import load_estate
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -104,8 +105,9 @@ def step_input() -> dict[str, Any]:
     """The triggers of the Terraform step that runs this command.
 
     Raises:
-        InputError: the variable is missing or holds no JSON object.
+        InputError: the variable is missing or holds no JSON object, or the cluster is not certain.
     """
+    refuse_split_clusters()
     text = os.environ.get(names.ENV_STEP, "")
     try:
         value = json.loads(text)
@@ -117,6 +119,31 @@ def step_input() -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"${names.ENV_STEP} holds a {type(value).__name__}, not an object of triggers")
     return value
+
+
+# Other variables by which the kubectl provider chooses a cluster. The steps follow KUBECONFIG alone.
+_PROVIDERS_OWN = ("KUBE_CONFIG", "KUBE_CONFIG_PATH", "KUBE_CONFIG_PATHS", "KUBE_CTX", "KUBE_HOST")
+
+
+def refuse_split_clusters() -> None:
+    """Within Terraform, provider and step must act on one cluster.
+
+    Raises:
+        InputError: a variable could lead the kubectl provider to another one.
+    """
+    kubeconfig = os.environ.get("KUBECONFIG", "")
+    for name in _PROVIDERS_OWN:
+        value = os.environ.get(name, "")
+        if value and value != kubeconfig:
+            raise InputError(
+                f"${name} = {value!r}: the kubectl provider would follow it and this step follows $KUBECONFIG "
+                f"({kubeconfig or 'not set'}), which may be two clusters. Unset {name} and set KUBECONFIG."
+            )
+    if os.pathsep in kubeconfig:
+        raise InputError(
+            f"$KUBECONFIG = {kubeconfig!r}: the kubectl provider reads it as one path. Merge the files "
+            "(`kubectl config view --flatten`) and name the result."
+        )
 
 
 def parse_settings(model: type[Settings], value: Any, source: str) -> Settings:
@@ -132,11 +159,11 @@ def parse_settings(model: type[Settings], value: Any, source: str) -> Settings:
         raise InputError(f"{source}: {found}") from error
 
 
-def connect_cluster(kubeconfig: Path | None, context: str | None) -> Cluster:
-    """The cluster; imported late because the client takes a third of a second to load."""
+def connect_cluster(kubeconfig: Path | None, context: str | None, log: Log | None = None) -> Cluster:
+    """The cluster; imported late because the client takes a third of a second to load. `log` hears of reconnects."""
     from helpers.adapters.kubernetes_ import connect
 
-    return connect(kubeconfig, context)
+    return connect(kubeconfig, context, log=log)
 
 
 def load_app(name: str) -> Any:

@@ -60,7 +60,7 @@ def validate(estate_file: Path, output: str, print_schema: bool) -> None:
 
 @click.command()
 @estate_option
-@click.option("--output-dir", type=click.Path(path_type=Path, file_okay=False), help="Write plain YAML, a folder a wave.")
+@click.option("--output-dir", type=click.Path(path_type=Path, file_okay=False), help="Write a folder a wave.")
 @click.option("--stdout", "to_stdout", is_flag=True, help="Write one YAML stream to standard output.")
 def render(estate_file: Path, output_dir: Path | None, to_stdout: bool) -> None:
     """Render the estate to plain Kubernetes YAML, without a cluster."""

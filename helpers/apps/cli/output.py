@@ -18,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def output_option(command: Command) -> Command:
     """`-o table|json|yaml|markdown`."""
     return click.option(
-        "-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print the result."
+        "-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print it."
     )(command)
 
 
