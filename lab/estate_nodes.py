@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 from helpers.domain.estate import Estate
+from helpers.domain.estate_checks import did_you_mean
 from helpers.domain.estate_nodes import Node
+from lab.errors import LabInputError
 from lab.state import LabNode, NodeKind
 
 _NOT_IN_A_LABEL = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -24,6 +26,19 @@ def nodes_of_estate(estate: Estate, kind: NodeKind = "hollow") -> list[LabNode]:
         for node in estate.nodes
         for name in _names(node)
     ]
+
+
+def node_of_kind(estate: Estate, entry: str, name: str) -> LabNode:
+    """One more simulated machine, called `name`, of the node entry `entry`.
+
+    Raises:
+        LabInputError: the estate has no such entry; names the closest.
+    """
+    for node in estate.nodes:
+        if node.name == entry:
+            return LabNode(name, labels_of(node), {node.share_resource(): node.shares_count()})
+    known = did_you_mean(entry, (node.name for node in estate.nodes))
+    raise LabInputError(f'no node entry "{entry}" in the estate: {known}')
 
 
 def _names(node: Node) -> list[str]:

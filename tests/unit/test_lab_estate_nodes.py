@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
 from helpers.domain.estate_nodes import Gpu, Node, SharedResource, Sharing, TimeSlicing
-from lab.estate_nodes import labels_of
+from helpers.rendering.estate_file import load_estate
+from lab.errors import LabInputError
+from lab.estate_nodes import labels_of, node_of_kind, nodes_of_estate
 
 T4 = Gpu(model="Tesla T4", count=1, physical_mib=15360, reserve_mib=1360)
 
@@ -43,3 +50,15 @@ def test_mixed_cards_have_no_product_and_no_memory_label() -> None:
 def test_the_selector_outranks_what_discovery_would_say() -> None:
     node = Node(name="t4", selector={"nvidia.com/gpu.product": "mine"}, gpus=(T4,))
     assert labels_of(node)["nvidia.com/gpu.product"] == "mine"
+
+
+def test_another_machine_of_a_kind_carries_what_the_first_does() -> None:
+    estate, _ = load_estate(Path("gpumem.yaml"))
+    (first,) = nodes_of_estate(estate)
+    assert node_of_kind(estate, "t4-node", "t4-spare") == replace(first, name="t4-spare")
+
+
+def test_an_unknown_kind_names_the_closest() -> None:
+    estate, _ = load_estate(Path("gpumem.yaml"))
+    with pytest.raises(LabInputError, match='no node entry "t4-nod" in the estate: did you mean "t4-node"'):
+        node_of_kind(estate, "t4-nod", "x")

@@ -88,7 +88,7 @@ def lab_usage_set(name: str, estate_file: Path, tenant: str, mib: int) -> None:
     """Let every running pod of TENANT use MIB of GPU memory."""
     found = find_tenant(read_estate(estate_file), tenant)
     pods = _running(name).set_usage(found.namespace, found.workload.name, mib)
-    click.echo(f"{tenant}: {mib} MiB each in {', '.join(pods)}" if pods else f"{tenant}: no running pod")
+    click.echo(f"{tenant}: {mib} MiB each in {', '.join(pods)}")
 
 
 @lab_usage.command("show")
