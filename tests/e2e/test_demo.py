@@ -75,7 +75,7 @@ def test_the_node_shows_14k(shown: subprocess.CompletedProcess[str]) -> None:
 
 
 def test_a_node_that_registers_again_gets_its_number_back(shown: subprocess.CompletedProcess[str]) -> None:
-    """FACTS: re-asserted hourly, up to an hour of Pending. Here the watch runs with its ServiceAccount's rights."""
+    """Field fault 5: re-asserted hourly, up to an hour of Pending. Here the watch runs with its ServiceAccount's rights."""
     lab = cluster.get(LAB)
     lab.node_reregister("t4-node")
 

@@ -1,4 +1,4 @@
-"""Construct ids are state addresses: a change here recreates objects, so it is a decision (STYLE 3.14)."""
+"""Construct ids are state addresses: a change here recreates objects, so it is a decision."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def case() -> Case:
 
 
 def test_every_node_of_the_kind_gets_the_number_not_only_the_first(case: Case) -> None:
-    """FACTS, field fault 4: the first reference's code knew one node."""
+    """Field fault 4: the first reference's code knew one node."""
     for name in ("gpu-0", "gpu-1", "gpu-2"):
         case.cluster.add(node(name))
     case.cluster.add(node("cpu-0", labels={}))
@@ -142,7 +142,7 @@ def test_a_pod_that_ended_holds_nothing(case: Case) -> None:
     ("spelling", "budget_mib"), [("5k", 5000), ("5e3", 5000), ("5000", 5000), ("1P", 10**15), ("2Ki", 2048)]
 )
 def test_every_spelling_of_a_budget_is_counted(spelling: str, budget_mib: int) -> None:
-    """FACTS, field fault 1: `int("5k")` dropped every round-thousand tenant, and its repair `5e3` and `1P`."""
+    """Field fault 1: `int("5k")` dropped every round-thousand tenant, and its repair `5e3` and `1P`."""
     cluster = FakeCluster()
     cluster.add(node())
     cluster.add(pod("tenant", spelling))
@@ -202,7 +202,7 @@ def test_too_few_nodes_are_said_and_no_failure(case: Case) -> None:
 
 
 def test_a_dry_run_changes_nothing_and_says_what_it_would_do(case: Case) -> None:
-    """FACTS, field fault 7: a dry run that said nothing was never turned off."""
+    """Field fault 7: a dry run that said nothing was never turned off."""
     case.cluster.add(node())
     assert case.advertise(settings(), dry_run=True).lines() == ("node gpu-0: 14000 MiB (was absent)",)
     assert case.shown() == (None, None)
@@ -212,7 +212,7 @@ def test_a_dry_run_changes_nothing_and_says_what_it_would_do(case: Case) -> None
 
 @pytest.mark.parametrize(("verb", "resource"), [("list", "Node"), ("list", "Pod"), ("patch", "Node/status")])
 def test_a_missing_permission_surfaces_even_in_a_dry_run(case: Case, verb: str, resource: str) -> None:
-    """FACTS, field fault 3: a missing nodes get/list stayed hidden for weeks."""
+    """Field fault 3: a missing nodes get/list stayed hidden for weeks."""
     case.cluster.add(node())
     case.cluster.forbid(verb, resource)
     with pytest.raises(Forbidden, match=f"cannot {verb} resource {resource}"):

@@ -63,7 +63,7 @@ def test_a_node_that_is_there_at_the_start_gets_its_number(world: World) -> None
 
 
 def test_a_node_that_registers_again_gets_its_number_at_that_event(world: World) -> None:
-    """FACTS, field fault 5: hourly re-assertion left an hour of Pending."""
+    """Field fault 5: hourly re-assertion left an hour of Pending."""
     world.cluster.add(node())
     world.then(lambda: world.cluster.remove(node_ref()), lambda: world.cluster.add(node()))
     world.run()
