@@ -58,6 +58,8 @@ def _default(node: dict[str, Any]) -> str:
     if "$ref" in node:
         return "as its keys"
     default = node.get("default")
+    if isinstance(default, float) and default.is_integer():
+        default = int(default)
     return "none" if default in (None, "", []) and default is not False else f"`{json.dumps(default)}`"
 
 
@@ -76,7 +78,13 @@ def _form_of_one(node: dict[str, Any]) -> str:
         return f"list of {_plural(_form_of_one(whole['items']))}" + (", not empty" if whole.get("minItems") else "")
     if whole.get("type") == "object":
         return "block" if "properties" in whole else "mapping"
-    words = {"string": "text", "integer": "whole number", "boolean": "true or false", "null": "null"}
+    words = {
+        "string": "text",
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "true or false",
+        "null": "null",
+    }
     return words[whole["type"]] + _bounds(whole)
 
 

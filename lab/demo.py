@@ -1,7 +1,8 @@
 """`make demo`: the whole main job on this machine, in order, with every step named.
 
-The embedded cluster comes up, the example estate is applied (nvidia, then consumers), a sixth tenant
-is declared that does not fit, and the report shows it Pending with the scheduler's own reason.
+The embedded cluster comes up, the example estate is applied (nvidia, then consumers), and a sixth
+tenant is declared that does not fit. Before that a tenant grows past its budget: the alert fires, dry
+run says what it would do, and the armed watchdog recycles exactly that tenant.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from helpers.domain.names import CAPACITY_SERVICE_ACCOUNT
 from helpers.rendering.estate_file import load_estate
 from helpers.services.live import tenant_states
 from lab import cluster
+from lab.demo_memory import run_act
 from lab.errors import LabError
 from lab.estate_nodes import nodes_of_estate
 from lab.foreign import create_foreign_workloads
@@ -108,9 +110,11 @@ def up(name: str, kubeconfig: Path | None) -> int:
     step(f"terraform providers: {choice.kind} ({choice.reason})")
     if lab is not None:
         lab.set_providers(choice.kind)
-    # A copy, so that the state lies beside it and the sixth tenant can be added to it.
+    # A copy, so that the state lies beside it and the sixth tenant can be added to it. Alerts wait for
+    # half a minute in the example, and for two seconds here.
     estate_file = work_dir / "gpumem.yaml"
-    shutil.copy(example, estate_file)
+    estate_file.write_text(example.read_text().replace("low_for_seconds: 30", "low_for_seconds: 2"))
+    estate, _ = load_estate(estate_file)
     run = TerraformRun(work_dir, estate_file, kubeconfig, choice, terraform)
 
     step("synthesise both stacks from gpumem.yaml")
@@ -125,8 +129,13 @@ def up(name: str, kubeconfig: Path | None) -> int:
     run.init("consumers")
     run.apply("consumers")
 
+    wait_until_settled(kubeconfig, estate_file)
+    if lab is not None:
+        run_act(lab, estate, estate_file, lambda: arm(run), step, PROJECT / "build" / "demo")
+        wait_until_settled(kubeconfig, estate_file)
+
     step("declare a sixth tenant of 1000 MiB; 700 are left, so it must wait")
-    estate_file.write_text(example.read_text() + SIXTH_TENANT)
+    estate_file.write_text(estate_file.read_text() + SIXTH_TENANT)
     run.synth()
     changes = run.plan("consumers").changes()
     step(f"plan: {len(changes)} resources change: {', '.join(sorted(changes))}")
@@ -146,6 +155,15 @@ def up(name: str, kubeconfig: Path | None) -> int:
         "make demo-down removes all of it.\n"
     )
     return 0
+
+
+def arm(run: TerraformRun) -> Estate:
+    """Write `dry_run: false` into the estate, plan it, apply it."""
+    text = run.estate_file.read_text()
+    run.estate_file.write_text(text.replace("  dry_run: true #", "  dry_run: false #", 1))
+    run.synth()
+    run.apply("nvidia")
+    return load_estate(run.estate_file)[0]
 
 
 def start_capacity_watch(lab: cluster.Lab, estate: Estate, work_dir: Path) -> None:

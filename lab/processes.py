@@ -78,6 +78,17 @@ def stop(processes: Iterable[LabProcess]) -> None:
     _kill(pids)
 
 
+def end(process: LabProcess, bound_seconds: float = 10.0) -> None:
+    """Asks a process to end and gives it time to (a helper gives its Lease up); then kills it."""
+    if alive(process):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + bound_seconds
+    while alive(process) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    stop([process])
+
+
 def stop_marked(lab_dir: Path) -> int:
     """Kills every process that carries this lab's mark; returns how many there were."""
     pids = [pid for pid, folder in marked() if folder == str(lab_dir)]

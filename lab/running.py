@@ -121,10 +121,10 @@ class Lab:
         return started
 
     def stop(self, name: str) -> None:
-        """Ends a process that `spawn` started; nothing happens where there is none."""
+        """Asks a process that `spawn` started to end, and ends it; nothing happens where there is none."""
         with self._changing() as state:
             if process := state.process(name):
-                processes.stop([process])
+                processes.end(process)
                 state.processes.remove(process)
                 save(self.paths, state)
 

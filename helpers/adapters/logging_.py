@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
+from collections.abc import Iterator
 from typing import TextIO
 
+from helpers.domain.errors import CheckFailed, Forbidden, GpumemError
 from helpers.ports.clock import Clock
+from helpers.ports.log import Log
 
 _LOCK = threading.Lock()
 
@@ -56,3 +60,14 @@ class JsonLog:
         with _LOCK:  # threads share the stream, and a line must stay whole
             stream.write(line + "\n")
             stream.flush()
+
+
+@contextlib.contextmanager
+def failure_logged(log: Log) -> Iterator[None]:
+    """Says in the log, too, why a run ends; the caller turns the error into an exit code."""
+    try:
+        yield
+    except GpumemError as error:
+        level = log.warning if isinstance(error, CheckFailed) and not isinstance(error, Forbidden) else log.error
+        level("run_failed", reason=str(error), exit_code=int(error.exit_code))
+        raise

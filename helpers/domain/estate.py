@@ -24,7 +24,9 @@ from helpers.domain.estate_texts import (
     KubernetesVersion,
     VersionConstraint,
 )
+from helpers.domain.estate_watchdog import Exporter, Watchdog
 from helpers.domain.memory import PositiveMib
+from helpers.domain.monitoring import Monitoring
 
 
 class Kubernetes(EstateModel):
@@ -85,14 +87,6 @@ class Gate(EstateModel):
     timeout_seconds: int = Field(default=120, ge=0, le=3600, description="How long the gate waits for the number.")
 
 
-class Watchdog(EstateModel):
-    """When a tenant may be recycled; read by the watchdog."""
-
-    floor_mib: PositiveMib = Field(description="Free MiB on a card under which there is pressure.")
-    dry_run: bool = Field(default=True, description="true: only say what would be done.")
-    interval_seconds: int = Field(default=5, ge=1, le=300, description="Seconds between two looks at the cards.")
-
-
 class PriorityClass(EstateModel):
     """A PriorityClass that the consumers stack makes."""
 
@@ -148,6 +142,8 @@ class Estate(EstateModel):
     capacity: CapacityPolicy = Field(default_factory=CapacityPolicy, description="How the node's number is kept.")
     gate: Gate = Field(default_factory=Gate, description="What stands between the two stacks.")
     watchdog: Watchdog = Field(description="When a tenant may be recycled.")
+    exporter: Exporter = Field(default_factory=Exporter, description="Where measured use comes from.")
+    monitoring: Monitoring = Field(default_factory=Monitoring, description="Alerts, scraping and the dashboard.")
     priority_classes: tuple[PriorityClass, ...] = Field(
         default=(), strict=False, description="PriorityClasses that the consumers stack makes."
     )

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from helpers.domain.estate_base import DnsLabel, DnsSubdomain, EstateModel, UpstreamBlock, broken_rule
+from helpers.domain.estate_watchdog import TenantWatchdog
 from helpers.domain.memory import PositiveMib
 
 # Kubernetes's defaults for a Deployment's rolling update (apps/v1 defaults.go).
@@ -104,6 +105,9 @@ class Tenant(EstateModel):
     )
     models_loaded: Literal["one", "all"] = Field(
         default="all", description="Whether the tenant keeps one model in memory at a time, or all."
+    )
+    watchdog: TenantWatchdog = Field(
+        default_factory=TenantWatchdog, description="What the watchdog is told about this tenant."
     )
     pod: UpstreamBlock | None = Field(default=None, description="create only: the PodSpec, in Kubernetes's spelling.")
 

@@ -29,6 +29,13 @@ ENV_NAMESPACE = "GPUMEM_NAMESPACE"
 CAPACITY_CONFIG_PATH = f"/etc/gpumem/{CAPACITY_CONFIG_KEY}"
 CAPACITY_METRICS_PORT = 9410
 
+EXPORTER_SERVICE_ACCOUNT = "gpumem-exporter"
+EXPORTER_PORT = 9836
+
+WATCHDOG_CONFIG_MAP = "gpumem-watchdog"
+WATCHDOG_CONFIG_PATH = "/etc/gpumem/watchdog.json"
+WATCHDOG_METRICS_PORT = 9411
+
 DEVICE_PLUGIN_CONFIG_LABEL = "nvidia.com/device-plugin.config"
 
 DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"

@@ -32,6 +32,19 @@ class WatchEvent:
     object: Manifest
 
 
+@dataclass(frozen=True)
+class Removal:
+    """What the API said to an eviction or a deletion of one pod.
+
+    accepted: the pod terminates, or (dry run) would. blocked: a PodDisruptionBudget says not now.
+    gone: there is no such pod any more; its name may be another one's.
+    """
+
+    answer: Literal["accepted", "blocked", "gone"]
+    text: str = ""
+    retry_after_seconds: float | None = None
+
+
 class Cluster(Protocol):
     """Reads and writes of the Kubernetes API.
 
@@ -73,10 +86,28 @@ class Cluster(Protocol):
         """Create; Conflict where it exists."""
         ...
 
-    def watch(self, ref: ObjectRef, *, label_selector: str = "", stop: Callable[[], bool]) -> Iterator[WatchEvent]:
+    def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> Removal:
+        """The Eviction API: respects PodDisruptionBudgets, and only the pod with that uid is meant."""
+        ...
+
+    def delete(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> Removal:
+        """Deletes the pod with that uid, with its own grace period, whatever a PodDisruptionBudget says."""
+        ...
+
+    def watch(
+        self,
+        ref: ObjectRef,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        trim: Callable[[Manifest], dict[str, Any]] | None = None,
+        stop: Callable[[], bool],
+    ) -> Iterator[WatchEvent]:
         """Changes of ref's kind for ever, beginning with ADDED for what is there.
 
         Reconnects, and lists again after 410 Gone; ends when `stop()` is true (asked at least every
-        few seconds). Raises only what a retry cannot mend (Forbidden).
+        few seconds). Raises only what a retry cannot mend (Forbidden). `trim` is applied to each
+        object before anything is kept or given out, and must leave name, namespace and uid in it:
+        a watch remembers every object, and whole pods of a large cluster take hundreds of MiB.
         """
         ...

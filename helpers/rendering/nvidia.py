@@ -107,13 +107,13 @@ def _device_plugin(estate: Estate, shared: dict[str, Any]) -> Iterator[RenderedO
             name=f"nvidia-device-plugin-{node.name}",
             node=node,
             node_selector=node.node_selector(),
-            tolerations=_plugin_tolerations(node),
+            tolerations=gpu_tolerations(node),
             config_sha256=hashlib.sha256(configs[node.name].encode()).hexdigest(),
         )
 
 
-def _plugin_tolerations(node: Node) -> list[dict[str, Any]]:
-    """The plugin makes the GPUs that pods wait for, so it must be let in wherever they are."""
+def gpu_tolerations(node: Node) -> list[dict[str, Any]]:
+    """What the plugin and the exporter tolerate: they must be let in wherever the cards are."""
     usual = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
     wanted = [dict(item) for item in node.tolerations]
     return wanted if usual in wanted else [*wanted, usual]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from helpers.domain.estate import Estate
+from helpers.domain.watchdog_settings import watchdog_settings
 from helpers.rendering.consumers import consumer_objects, consumer_steps
+from helpers.rendering.monitoring import monitoring_objects
 from helpers.rendering.nvidia import nvidia_objects, nvidia_steps
 from helpers.rendering.objects import Rendered
+from helpers.rendering.telemetry import telemetry_objects
 
 
 def render(estate: Estate) -> Rendered:
     """Objects and steps of every wave. The same estate gives the same result; no cluster is asked."""
     consumers = consumer_objects(estate)
+    monitoring = monitoring_objects(estate, watchdog_settings(estate), estate.monitoring)
     return Rendered(
-        objects=(*nvidia_objects(estate), *consumers),
+        objects=(*nvidia_objects(estate), *telemetry_objects(estate), *monitoring, *consumers),
         steps=(*nvidia_steps(estate), *consumer_steps(estate, consumers)),
     )

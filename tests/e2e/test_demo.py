@@ -14,7 +14,7 @@ import pytest
 
 from lab import cluster
 from lab.terraform_run import PROJECT
-from tests.waiting import wait_for
+from lab.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.terraform]
 
@@ -53,10 +53,30 @@ def tenants() -> dict[str, dict[str, Any]]:
 
 def test_the_demo_succeeds_and_says_what_it_does(shown: subprocess.CompletedProcess[str]) -> None:
     assert shown.returncode == 0, shown.stderr
-    for step in ("embedded cluster", "terraform providers", "apply nvidia", "apply consumers", "sixth tenant"):
+    for step in ("embedded cluster", "terraform providers", "apply nvidia", "apply consumers", "armed", "sixth tenant"):
         assert step in shown.stderr
     for command in ("gpumem release portal-stt", "gpumem report --live", "make demo-down"):
         assert command in shown.stdout
+
+
+def test_a_tenant_that_grows_past_its_budget_is_recycled_once_armed_and_nobody_else_is(
+    shown: subprocess.CompletedProcess[str],
+) -> None:
+    """Field faults 7, 11, 12: found by an alert and not by a person, evicted and not deleted, only the offender."""
+    happened = ["GPUVRAMLow fires", "dry run: would recycle immich-ml", "armed", "immich-ml recycled, memory is back"]
+    lines = shown.stdout.splitlines()
+    found = [next((i for i, line in enumerate(lines) if line.endswith(what)), None) for what in happened]
+    assert None not in found, shown.stdout
+    assert "free" in lines[found[-1] or 0]
+    events = cluster.get(LAB).api().get("/api/v1/events")["items"]
+    recycled = {(e["reason"], e["involvedObject"]["name"].rsplit("-", 2)[0]) for e in events if "Recycl" in e["reason"]}
+    assert recycled == {
+        ("GpumemWouldRecycle", "immich-machine-learning"),
+        ("GpumemRecycling", "immich-machine-learning"),
+        ("GpumemRecycled", "immich-machine-learning"),
+        *((reason, name) for reason, name in recycled if reason == "GpumemNotRecycled"),
+    }
+    assert (PROJECT / "build" / "demo" / "timeline.svg").read_text().startswith("<svg")
 
 
 def test_five_tenants_run_and_the_sixth_waits_with_the_schedulers_own_reason(
@@ -75,7 +95,7 @@ def test_the_node_shows_14k(shown: subprocess.CompletedProcess[str]) -> None:
 
 
 def test_a_node_that_registers_again_gets_its_number_back(shown: subprocess.CompletedProcess[str]) -> None:
-    """Field fault 5: re-asserted hourly, up to an hour of Pending. Here the watch runs with its ServiceAccount's rights."""
+    """Field fault 5: re-asserted hourly, up to an hour of Pending. The watch runs with its own rights."""
     lab = cluster.get(LAB)
     lab.node_reregister("t4-node")
 

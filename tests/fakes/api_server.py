@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from lab.plain_kubeconfig import write_kubeconfig
+
 CORE = {
     "resources": [
         {"name": "nodes", "kind": "Node", "namespaced": False},
@@ -51,24 +53,6 @@ class ScriptedApi:
     def kubeconfig(self, folder: Path) -> Path:
         """A kubeconfig of this server."""
         return write_kubeconfig(folder, f"http://127.0.0.1:{self.port}")
-
-
-def write_kubeconfig(folder: Path, server: str) -> Path:
-    path = folder / "kubeconfig"
-    named = {"name": "it"}
-    path.write_text(
-        json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "current-context": "it",
-                "clusters": [{**named, "cluster": {"server": server}}],
-                "users": [{**named, "user": {"token": "secret"}}],
-                "contexts": [{**named, "context": {"cluster": "it", "user": "it"}}],
-            }
-        )
-    )
-    return path
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from helpers.domain.errors import ClusterError, Conflict, Forbidden, NotFound
-from helpers.ports.cluster import Manifest, ObjectRef, WatchEvent
+from helpers.ports.cluster import Manifest, ObjectRef, Removal, WatchEvent
 from tests.fakes.api_rules import Object, canonicalise, checked, merged, prune, selected
 from tests.fakes.ownership import Manager, Path, dotted, leaves, managed_fields, put
 
@@ -35,6 +35,8 @@ class FakeCluster:
         self.version = version
         self.meanwhile: deque[Callable[[], None]] = deque()
         self.calls: list[str] = []
+        self.disruption_budgets: set[str] = set()
+        self.terminating_until: Callable[[], str] | None = None
         self.failures: dict[str, deque[Exception]] = defaultdict(deque)
         self._forbidden: set[tuple[str, str]] = set()
         self._objects: dict[Key, Object] = {}
@@ -125,17 +127,46 @@ class FakeCluster:
         assert not dry_run, "no service creates in a dry run"
         return self._create(copy.deepcopy(dict(manifest)), field_manager)
 
-    def watch(self, ref: ObjectRef, *, label_selector: str = "", stop: Callable[[], bool]) -> Iterator[WatchEvent]:
+    def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> Removal:
+        self._request("create", "Pod/eviction", f"{ref}{' (dry run)' if dry_run else ''}")
+        if _key(ref) in self._objects and ref.name in self.disruption_budgets:
+            return Removal("blocked", f"evict {ref}: 429: would violate the pod's disruption budget", 10.0)
+        return self._terminate(ref, uid, dry_run=dry_run)
+
+    def delete(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> Removal:
+        self._request("delete", "Pod", str(ref))
+        return self._terminate(ref, uid, dry_run=dry_run)
+
+    def _terminate(self, ref: ObjectRef, uid: str, *, dry_run: bool) -> Removal:
+        if _key(ref) not in self._objects or self._uid(ref) != uid:
+            return Removal("gone", f"{ref}: 404 or another uid")
+        if not dry_run and "deletionTimestamp" not in self._objects[_key(ref)]["metadata"]:
+            assert self.terminating_until is not None, f"{ref}: the test does not say how pods terminate"
+            self._objects[_key(ref)]["metadata"]["deletionTimestamp"] = self.terminating_until()
+            self._changed(ref, "MODIFIED")
+        return Removal("accepted")
+
+    def watch(
+        self,
+        ref: ObjectRef,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        trim: Callable[[Manifest], Object] | None = None,
+        stop: Callable[[], bool],
+    ) -> Iterator[WatchEvent]:
         self._request("watch", ref.kind)
         position = len(self._history)
         for item in self._all(ref, label_selector):
-            yield WatchEvent("ADDED", item)
+            if selected(item, field_selector):
+                yield WatchEvent("ADDED", trim(item) if trim else item)
         while not stop():
             if position < len(self._history):
                 event = self._history[position]
                 position += 1
-                if event.object["kind"] == ref.kind:
-                    yield copy.deepcopy(event)
+                if event.object["kind"] == ref.kind and selected(event.object, field_selector):
+                    shown = copy.deepcopy(event)
+                    yield WatchEvent(shown.type, trim(shown.object) if trim else shown.object)
             else:
                 assert self.meanwhile, f"the watch of {ref} would wait for ever"
                 self.meanwhile.popleft()()

@@ -24,8 +24,8 @@ from helpers.services.gate import verify
 from lab import cluster as lab_cluster
 from lab.api import Api
 from lab.cluster import Lab, LabNode
+from lab.waiting import wait_for
 from tests.fakes.outside import FakeCapacityMetrics, FakeEvents, FakeLeadership, FakeLog
-from tests.waiting import wait_for
 
 pytestmark = pytest.mark.lab
 

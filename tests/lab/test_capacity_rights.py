@@ -25,7 +25,7 @@ from helpers.rendering.estate_file import load_estate
 from helpers.rendering.render import render
 from lab.cluster import Lab, LabNode
 from lab.ports import free_ports
-from tests.waiting import wait_for
+from lab.waiting import wait_for
 
 pytestmark = pytest.mark.lab
 

@@ -13,7 +13,7 @@ import pytest
 
 from lab import cluster
 from lab.terraform_run import PROJECT
-from tests.waiting import wait_for
+from lab.waiting import wait_for
 
 pytestmark = pytest.mark.lab
 

@@ -13,7 +13,7 @@ from helpers.domain.errors import CheckFailed
 from helpers.ports.cluster import ObjectRef
 from helpers.services.release import release, restore, set_replicas
 from lab.cluster import Lab
-from tests.waiting import wait_for
+from lab.waiting import wait_for
 
 pytestmark = pytest.mark.lab
 

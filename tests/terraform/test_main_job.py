@@ -11,8 +11,8 @@ from helpers.domain.estate import Estate
 from helpers.services.live import tenant_states
 from lab.cluster import Lab
 from lab.terraform_run import TerraformRun
+from lab.waiting import wait_for
 from tests.terraform.conftest import EXAMPLE, estate_text
-from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.terraform]
 

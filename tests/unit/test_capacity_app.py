@@ -22,7 +22,7 @@ from helpers.apps.cli import __main__ as cli
 from helpers.domain import names
 from helpers.domain.errors import ExitCode, Forbidden, InputError
 from helpers.ports.cluster import ObjectRef
-from tests.fakes.api_server import write_kubeconfig
+from lab.plain_kubeconfig import write_kubeconfig
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.outside import FakeClock, FakeLog
 from tests.fakes.world import RESOURCE, node, node_ref, settings

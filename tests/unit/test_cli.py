@@ -149,7 +149,7 @@ def test_render_writes_one_stream_that_yaml_reads_back(capsys: pytest.CaptureFix
     assert cli.run(["render", "-f", EXAMPLE, "--stdout"]) == ExitCode.OK
     kinds = [document["kind"] for document in yaml.safe_load_all(capsys.readouterr().out)]
     assert kinds[0] == "Namespace"
-    assert kinds.count("Deployment") == 3
+    assert kinds.count("Deployment") == 4  # the capacity watch, the watchdog, two tenants
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

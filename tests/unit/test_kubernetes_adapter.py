@@ -14,7 +14,8 @@ import pytest
 from helpers.adapters.kubernetes_ import KubernetesCluster, connect
 from helpers.domain.errors import ClusterError, Conflict, ExitCode, Forbidden, InputError, NotFound, Rejected
 from helpers.ports.cluster import ObjectRef, WatchEvent
-from tests.fakes.api_server import ScriptedApi, scripted_api, write_kubeconfig
+from lab.plain_kubeconfig import write_kubeconfig
+from tests.fakes.api_server import ScriptedApi, scripted_api
 from tests.fakes.outside import FakeLog
 
 NODES = ObjectRef("v1", "Node")

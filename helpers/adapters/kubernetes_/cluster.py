@@ -8,16 +8,17 @@ from typing import Any
 
 from helpers.adapters.kubernetes_.connection import APPLY_PATCH, MERGE_PATCH, Connection
 from helpers.adapters.kubernetes_.discovery import Discovery
-from helpers.adapters.kubernetes_.refusals import Gone
+from helpers.adapters.kubernetes_.refusals import Gone, TooManyRequests
 from helpers.adapters.kubernetes_.watching import Watch
-from helpers.domain.errors import NotFound
-from helpers.ports.cluster import Manifest, ObjectRef, WatchEvent
+from helpers.domain.errors import Conflict, NotFound
+from helpers.ports.cluster import Manifest, ObjectRef, Removal, WatchEvent
 from helpers.ports.log import Log
 
 PAGE_OBJECTS = 500
 
 # Under its own name: inside the class, `list` is the method.
 Objects = list[dict[str, Any]]
+Trim = Callable[[Manifest], dict[str, Any]]
 
 
 class KubernetesCluster:
@@ -97,30 +98,64 @@ class KubernetesCluster:
             body=manifest,
         )
 
-    def watch(self, ref: ObjectRef, *, label_selector: str = "", stop: Callable[[], bool]) -> Iterator[WatchEvent]:
+    def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> Removal:
+        """The Eviction API, with the uid as precondition."""
+        metadata = {"name": ref.name, "namespace": ref.namespace}
+        options = _delete_options(uid, dry_run=dry_run)
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata, "deleteOptions": options}
+        return self._remove("POST", ref, "eviction", body)
+
+    def delete(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> Removal:
+        """A deletion with the uid as precondition."""
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", **_delete_options(uid, dry_run=dry_run)}
+        return self._remove("DELETE", ref, "", body)
+
+    def watch(
+        self,
+        ref: ObjectRef,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        trim: Trim | None = None,
+        stop: Callable[[], bool],
+    ) -> Iterator[WatchEvent]:
         """Changes of ref's kind, beginning with ADDED for what is there."""
         return Watch(
             self._connection,
             subject=f"watch {ref}",
             path=lambda: self._discovery.path(ref),
-            label_selector=label_selector,
-            list_all=lambda: self._list(ref, label_selector, ""),
+            selectors=_selectors(label_selector, field_selector),
+            list_all=lambda: self._list(ref, label_selector, field_selector, trim),
+            trim=trim,
             stop=stop,
             log=self._log,
         ).events()
 
-    def _list(self, ref: ObjectRef, label_selector: str, field_selector: str) -> tuple[Objects, str]:
-        collection = ObjectRef(ref.api_version, ref.kind, "", ref.namespace)
-        query = {"limit": str(PAGE_OBJECTS)}
-        query |= {"labelSelector": label_selector} if label_selector else {}
-        query |= {"fieldSelector": field_selector} if field_selector else {}
+    def _remove(self, method: str, ref: ObjectRef, subresource: str, body: Manifest) -> Removal:
+        subject = f"{'evict' if subresource else 'delete'} {ref}"
         try:
-            return self._pages(collection, query)
+            self._connection.request(method, self._discovery.path(ref, subresource), subject=subject, body=body)
+        except (NotFound, Conflict) as error:
+            # 409 is the precondition: another pod has the name by now.
+            return Removal("gone", str(error))
+        except TooManyRequests as error:
+            if not error.disruption_budget:
+                raise
+            return Removal("blocked", str(error), error.retry_after_seconds)
+        return Removal("accepted")
+
+    def _list(
+        self, ref: ObjectRef, label_selector: str, field_selector: str, trim: Trim | None = None
+    ) -> tuple[Objects, str]:
+        collection = ObjectRef(ref.api_version, ref.kind, "", ref.namespace)
+        query = {"limit": str(PAGE_OBJECTS)} | _selectors(label_selector, field_selector)
+        try:
+            return self._pages(collection, query, trim)
         except Gone:
             # The later pages' snapshot was compacted away: once more, all in one answer.
-            return self._pages(collection, query | {"limit": "0"})
+            return self._pages(collection, query | {"limit": "0"}, trim)
 
-    def _pages(self, ref: ObjectRef, query: dict[str, str]) -> tuple[Objects, str]:
+    def _pages(self, ref: ObjectRef, query: dict[str, str], trim: Trim | None) -> tuple[Objects, str]:
         path = self._discovery.path(ref)
         items: Objects = []
         page: dict[str, Any] = {}
@@ -128,7 +163,8 @@ class KubernetesCluster:
             more = {"continue": page["metadata"]["continue"]} if page else {}
             page = self._connection.request("GET", path, subject=f"list {ref}", query=query | more)
             # Lists carry the type once, for all; whoever gets one item needs it there.
-            items += [{"apiVersion": ref.api_version, "kind": ref.kind, **item} for item in page.get("items") or []]
+            whole = ({"apiVersion": ref.api_version, "kind": ref.kind, **item} for item in page.get("items") or [])
+            items += [trim(item) if trim else item for item in whole]
         return items, str(page["metadata"].get("resourceVersion", ""))
 
 
@@ -146,3 +182,12 @@ def _write_query(field_manager: str, *, dry_run: bool) -> dict[str, str]:
     # Strict: a field that the server does not know would be dropped in silence otherwise.
     query = {"fieldManager": field_manager, "fieldValidation": "Strict"}
     return query | {"dryRun": "All"} if dry_run else query
+
+
+def _selectors(label_selector: str, field_selector: str) -> dict[str, str]:
+    query = {"labelSelector": label_selector} if label_selector else {}
+    return query | ({"fieldSelector": field_selector} if field_selector else {})
+
+
+def _delete_options(uid: str, *, dry_run: bool) -> dict[str, Any]:
+    return {"preconditions": {"uid": uid}} | ({"dryRun": ["All"]} if dry_run else {})

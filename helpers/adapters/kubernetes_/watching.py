@@ -12,7 +12,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import urllib3
@@ -47,15 +47,17 @@ class Watch:
         *,
         subject: str,
         path: Callable[[], str],
-        label_selector: str,
+        selectors: Mapping[str, str],
         list_all: Callable[[], tuple[Items, str]],
+        trim: Callable[[dict[str, Any]], dict[str, Any]] | None,
         stop: Callable[[], bool],
         log: Log | None,
     ) -> None:
         self._connection = connection
         self._subject = subject
         self._path = path
-        self._label_selector = label_selector
+        self._selectors = selectors
+        self._trim = trim
         self._list_all = list_all
         self._stop = stop
         self._log = log
@@ -107,7 +109,7 @@ class Watch:
                 )
             self._version = found["metadata"]["resourceVersion"]
             if raw["type"] != "BOOKMARK":
-                yield self._remembered(raw["type"], found)
+                yield self._remembered(raw["type"], self._trim(found) if self._trim else found)
 
     def _remembered(self, event_type: Literal["ADDED", "MODIFIED", "DELETED"], found: dict[str, Any]) -> WatchEvent:
         if event_type == "DELETED":
@@ -122,8 +124,8 @@ class Watch:
             "resourceVersion": self._version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WINDOW_SECONDS),
+            **self._selectors,
         }
-        query |= {"labelSelector": self._label_selector} if self._label_selector else {}
         response = self._connection.stream(
             self._path(),
             subject=self._subject,

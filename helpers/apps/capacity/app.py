@@ -13,12 +13,11 @@ from types import FrameType
 from helpers.adapters.clock import SystemClock
 from helpers.adapters.events import KubernetesEvents
 from helpers.adapters.lease import LeaderElection
-from helpers.adapters.logging_ import JsonLog
+from helpers.adapters.logging_ import JsonLog, failure_logged
 from helpers.adapters.metrics import ListenAddress, PrometheusCapacityMetrics, new_registry, served
 from helpers.apps.capacity.settings import WatchSettings, version
 from helpers.domain import names
 from helpers.domain.capacity import CapacitySettings
-from helpers.domain.errors import CheckFailed, Forbidden, GpumemError
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster
 from helpers.ports.log import Log
@@ -39,7 +38,7 @@ def run_assert(cluster: Cluster, settings: CapacitySettings, *, dry_run: bool = 
     """
     log = capacity_log(dry_run=dry_run)
     _log_start(log, "assert", settings)
-    with _failure_logged(log):
+    with failure_logged(log):
         return assert_capacity(cluster, settings, events=_events(cluster, log), log=log, dry_run=dry_run)
 
 
@@ -51,7 +50,7 @@ def run_unset(cluster: Cluster, settings: CapacitySettings, *, dry_run: bool = F
     """
     log = capacity_log(dry_run=dry_run)
     _log_start(log, "unset", settings)
-    with _failure_logged(log):
+    with failure_logged(log):
         return unset_capacity(cluster, settings, events=_events(cluster, log), log=log, dry_run=dry_run)
 
 
@@ -68,7 +67,7 @@ def run_watch(cluster: Cluster, settings: CapacitySettings, watch: WatchSettings
     election = LeaderElection(
         cluster, clock, log, namespace=watch.namespace, name=names.CAPACITY_LEASE, identity=watch.identity
     )
-    with _failure_logged(log), contextlib.ExitStack() as stack:
+    with failure_logged(log), contextlib.ExitStack() as stack:
         pulse = _Pulse(stack.enter_context(_stopped_by_signal()), clock)
         if watch.metrics_address:
             address = ListenAddress.parse(watch.metrics_address)
@@ -94,17 +93,6 @@ def run_watch(cluster: Cluster, settings: CapacitySettings, watch: WatchSettings
 def capacity_log(*, dry_run: bool) -> JsonLog:
     """The component's log."""
     return JsonLog(COMPONENT, version=version(), dry_run=dry_run, clock=SystemClock())
-
-
-@contextlib.contextmanager
-def _failure_logged(log: Log) -> Iterator[None]:
-    """Says in the log, too, why a run ends; the caller turns the error into an exit code."""
-    try:
-        yield
-    except GpumemError as error:
-        level = log.warning if isinstance(error, CheckFailed) and not isinstance(error, Forbidden) else log.error
-        level("run_failed", reason=str(error), exit_code=int(error.exit_code))
-        raise
 
 
 def _events(cluster: Cluster, log: Log) -> KubernetesEvents:

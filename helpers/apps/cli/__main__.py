@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
 from collections.abc import Sequence
@@ -9,21 +10,46 @@ from importlib import metadata
 
 import click
 
-from helpers.apps.cli.capacity_commands import capacity, verify
-from helpers.apps.cli.estate_commands import completion, render, report, validate
-from helpers.apps.cli.lab_commands import lab
-from helpers.apps.cli.tenant_commands import budget, release, replicas, restore
 from helpers.domain.errors import ExitCode, GpumemError
 
+# Loaded when used: the exporter must stay small, and `gpumem validate` needs no cluster client.
+COMMANDS = {
+    "validate": "estate_commands",
+    "render": "estate_commands",
+    "report": "estate_commands",
+    "completion": "estate_commands",
+    "verify": "capacity_commands",
+    "capacity": "capacity_commands",
+    "budget": "tenant_commands",
+    "replicas": "tenant_commands",
+    "release": "tenant_commands",
+    "restore": "tenant_commands",
+    "exporter": "exporter_commands",
+    "watchdog": "watchdog_commands",
+    "recommend": "watchdog_commands",
+    "arm": "watchdog_commands",
+    "lab": "lab_commands",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+
+class _Commands(click.Group):
+    """The commands above, each module imported when one of its commands is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"helpers.apps.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(metadata.version("gpumem"), prog_name="gpumem")
 def cli() -> None:
     """Share NVIDIA GPUs by memory: budgets that the scheduler counts."""
-
-
-for command in (validate, render, report, verify, capacity, budget, replicas, release, restore, lab, completion):
-    cli.add_command(command)
 
 
 def run(arguments: Sequence[str]) -> int:

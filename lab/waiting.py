@@ -1,10 +1,12 @@
-"""Waiting in tests: a generous bound against hanging, not a figure."""
+"""Waiting for what the lab does not say when: a generous bound against hanging, not a figure."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
+
+from lab.errors import LabError
 
 BOUND_SECONDS = 90.0
 POLL_SECONDS = 0.1
@@ -13,9 +15,10 @@ T = TypeVar("T")
 
 
 def wait_for(look: Callable[[], T]) -> T:
-    """What `look` gives as soon as it is true."""
+    """What `look` gives as soon as it is true; LabError where that does not come."""
     end = time.monotonic() + BOUND_SECONDS
     while not (seen := look()):
-        assert time.monotonic() < end, f"still {seen!r} after {BOUND_SECONDS:.0f} s"
+        if time.monotonic() > end:
+            raise LabError(f"still {seen!r} after {BOUND_SECONDS:.0f} s")
         time.sleep(POLL_SECONDS)
     return seen

@@ -1,0 +1,1 @@
+"""The exporter: reads GPUs and says whose memory is whose. Read-only."""

@@ -1,0 +1,169 @@
+"""Wires ports to adapters. No decisions here, and no reading of the environment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from helpers.adapters.clock import SystemClock
+from helpers.adapters.events import KubernetesEvents
+from helpers.adapters.exporter_scrape import HttpExporters, parse_target
+from helpers.adapters.logging_ import JsonLog, failure_logged
+from helpers.adapters.metrics import ListenAddress, new_registry, served
+from helpers.adapters.queued_events import QueuedEvents
+from helpers.adapters.release_hook import HttpReleaseHooks
+from helpers.adapters.trace_file import TraceFile
+from helpers.adapters.watchdog_lease import WATCHDOG_LEASE_TIMES, LeaseActs, WatchdogElection
+from helpers.adapters.watchdog_metrics import PrometheusWatchdogMetrics
+from helpers.apps.watchdog.settings import RunSettings, version
+from helpers.domain.memory import BYTES_PER_MIB
+from helpers.domain.watchdog_rights import WATCHDOG_COMPONENT, WATCHDOG_LEASE
+from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.ports.clock import Clock
+from helpers.ports.cluster import Cluster
+from helpers.ports.log import Log
+from helpers.services.watchdog import Watchdog, WatchdogPorts
+from helpers.services.watchdog_pods import PodReading
+from helpers.services.watchdog_targets import DiscoveredTargets, ExplicitTargets, Targets
+
+# Longer than any pass with every exporter stalled and the API timing out around it.
+STUCK_AFTER_SECONDS = 120.0
+
+
+def run_watchdog(
+    cluster: Cluster, settings: WatchdogSettings, run: RunSettings, *, stop: Callable[[], bool] | None = None
+) -> None:
+    """Watches until SIGTERM or SIGINT (or `stop()`); an act in hand is left to the next leader, whole.
+
+    Args:
+        cluster: The API; its rights are `domain.watchdog_rights`.
+        settings: When and how a tenant is recycled.
+        run: How this process runs.
+        stop: In place of the signals, for a caller that is not the main thread.
+
+    Raises:
+        InputError: an address, an exporter or the trace file cannot be used.
+        Forbidden: a permission is missing; the message names it.
+    """
+    clock = SystemClock()
+    log = watchdog_log(dry_run=settings.dry_run)
+    log.info("started", settings=settings.model_dump(mode="json"), run=run.model_dump(mode="json"))
+    registry = new_registry(WATCHDOG_COMPONENT, version())
+    with failure_logged(log), contextlib.ExitStack() as stack:
+        stopped = stop if stop is not None else stack.enter_context(_stopped_by_signal()).is_set
+        pulse = _Pulse(stopped, clock)
+        stack.enter_context(_threads_log(log))
+        if run.metrics_address:
+            port = stack.enter_context(served(registry, ListenAddress.parse(run.metrics_address), pulse.is_felt))
+            log.info("metrics_served", address=run.metrics_address, port=port)
+        exporters = HttpExporters(clock, deadline_seconds=run.scrape_deadline_seconds)
+        stack.callback(exporters.close)
+        lock = threading.RLock()
+        election = WatchdogElection(
+            cluster,
+            clock,
+            log,
+            namespace=run.namespace,
+            name=WATCHDOG_LEASE,
+            identity=run.identity,
+            times=WATCHDOG_LEASE_TIMES,
+            lock=lock,
+        )
+        instance = f"{socket.gethostname()}_{os.getpid()}"
+        events = KubernetesEvents(cluster, component=WATCHDOG_COMPONENT, instance=instance, clock=clock, log=log)
+        ports = WatchdogPorts(
+            cluster=cluster,
+            leadership=stack.enter_context(election),
+            exporters=exporters,
+            targets=_targets(cluster, run),
+            acts=LeaseActs(
+                cluster,
+                namespace=run.namespace,
+                name=WATCHDOG_LEASE,
+                identity=run.identity,
+                label_prefix=run.label_prefix,
+                lock=lock,
+            ),
+            hooks=HttpReleaseHooks(),
+            events=stack.enter_context(QueuedEvents(events, log)),
+            metrics=PrometheusWatchdogMetrics(registry),
+            clock=clock,
+            log=log,
+            recorder=_recorder(run, log),
+        )
+        reading = PodReading(settings, run.resource, run.label_prefix)
+        Watchdog(ports, settings, reading, stop=pulse.stop).run()
+
+
+def watchdog_log(*, dry_run: bool) -> JsonLog:
+    """The component's log."""
+    return JsonLog(WATCHDOG_COMPONENT, version=version(), dry_run=dry_run, clock=SystemClock())
+
+
+def _targets(cluster: Cluster, run: RunSettings) -> Targets:
+    if run.exporters:
+        return ExplicitTargets(frozenset(parse_target(text) for text in run.exporters))
+    return DiscoveredTargets(cluster, namespace=run.namespace, service=run.exporter_service)
+
+
+def _recorder(run: RunSettings, log: Log) -> TraceFile | None:
+    if run.record is None:
+        return None
+    limit_bytes = run.record_limit_mib * BYTES_PER_MIB
+    return TraceFile(run.record, log, limit_bytes=limit_bytes, interval_seconds=run.record_interval_seconds)
+
+
+class _Pulse:
+    """The loop asks `stop` several times a second; when it no longer does, it hangs."""
+
+    def __init__(self, stopped: Callable[[], bool], clock: Clock) -> None:
+        self._stopped = stopped
+        self._clock = clock
+        self._owner = threading.get_ident()
+        self._asked_seconds = clock.monotonic_seconds()
+
+    def stop(self) -> bool:
+        # Watches and acts ask, too, and say nothing about the loop.
+        if threading.get_ident() == self._owner:
+            self._asked_seconds = self._clock.monotonic_seconds()
+        return self._stopped()
+
+    def is_felt(self) -> bool:
+        return self._clock.monotonic_seconds() - self._asked_seconds < STUCK_AFTER_SECONDS
+
+
+@contextlib.contextmanager
+def _stopped_by_signal() -> Iterator[threading.Event]:
+    stopped = threading.Event()
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        # Only noted, and not logged: the signal may come while this very thread holds the log's lock.
+        stopped.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _threads_log(log: Log) -> Iterator[None]:
+    """A thread that dies of a mistake of ours says so in the log; its act is then settled by the loop."""
+
+    def note(arguments: threading.ExceptHookArgs) -> None:
+        text = "".join(traceback.format_exception(arguments.exc_type, arguments.exc_value, arguments.exc_traceback))
+        log.error("unexpected", thread=arguments.thread.name if arguments.thread else "", reason=text)
+
+    before, threading.excepthook = threading.excepthook, note
+    try:
+        yield
+    finally:
+        threading.excepthook = before

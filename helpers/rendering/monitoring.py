@@ -1,0 +1,133 @@
+"""Wave 0: alerts, scraping and the dashboard, for a Prometheus with or without the operator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from helpers.domain import monitoring as names
+from helpers.domain.estate import Estate
+from helpers.domain.monitoring import Monitoring
+from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.rendering.dashboard import dashboard
+from helpers.rendering.manifest_yaml import to_yaml
+from helpers.rendering.monitoring_alerts import monitoring_alerts
+from helpers.rendering.objects import RenderedObject
+from helpers.rendering.templates import render_template
+
+# The pods' label and the port's name by which both ways of scraping find them.
+APP_LABEL = "app.kubernetes.io/name"
+METRICS_PORT = "metrics"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scrape job: its name, and the `app.kubernetes.io/name` of the pods that it scrapes."""
+
+    name: str
+    app: str
+    by_node: bool = False
+
+    @property
+    def relabelings(self) -> list[dict[str, Any]]:
+        """In the operator's spelling: the job's name, and for the exporter the node that it measures."""
+        rules: list[dict[str, Any]] = [{"targetLabel": "job", "replacement": self.name}]
+        if self.by_node:
+            rules.append({"sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node"})
+        return rules
+
+
+def monitoring_objects(estate: Estate, settings: WatchdogSettings, monitoring: Monitoring) -> Iterator[RenderedObject]:
+    """Rules and scraping in the form that the cluster's Prometheus reads, and the dashboard.
+
+    Args:
+        estate: The estate.
+        settings: The document that its watchdog runs with.
+        monitoring: The estate's block of that name.
+    """
+    shared = {"estate": estate, "labels": {"app.kubernetes.io/managed-by": "gpumem"}}
+    if monitoring.prometheus_operator:
+        operator = {
+            **shared,
+            "object_labels": dict(monitoring.object_labels),
+            "rules": rule_groups(estate, settings, monitoring),
+            "jobs": scrape_jobs(estate),
+            "interval": f"{monitoring.scrape_interval_seconds}s",
+        }
+        yield from render_template(0, "monitoring/prometheus-rule.yaml.j2", **operator)
+        yield from render_template(0, "monitoring/pod-monitors.yaml.j2", **operator)
+    else:
+        yield from render_template(
+            0,
+            "monitoring/config.yaml.j2",
+            **shared,
+            config_map=monitoring.config_map,
+            rules_file=names.RULES_FILE,
+            rules_text=rules_text(estate, settings, monitoring),
+            scrape_file=names.SCRAPE_FILE,
+            scrape_text=scrape_text(estate, monitoring),
+        )
+    if monitoring.dashboard:
+        yield from render_template(
+            0,
+            "monitoring/dashboard.yaml.j2",
+            **shared,
+            sidecar_label=monitoring.grafana_sidecar_label,
+            sidecar_value=monitoring.grafana_sidecar_value,
+            dashboard_file=names.DASHBOARD_FILE,
+            dashboard_text=dashboard_text(estate, settings, monitoring),
+        )
+
+
+def rule_groups(estate: Estate, settings: WatchdogSettings, monitoring: Monitoring) -> dict[str, Any]:
+    """`{"groups": [...]}`: a rules file's content, and a PrometheusRule's spec."""
+    rules = [alert.rule(monitoring.runbook_base_url) for alert in monitoring_alerts(estate, settings, monitoring)]
+    return {"groups": [{"name": "gpumem", "interval": f"{monitoring.scrape_interval_seconds}s", "rules": rules}]}
+
+
+def rules_text(estate: Estate, settings: WatchdogSettings, monitoring: Monitoring) -> str:
+    """The plain rules file."""
+    return to_yaml(rule_groups(estate, settings, monitoring))
+
+
+def scrape_jobs(estate: Estate) -> tuple[Job, ...]:
+    """What is scraped."""
+    jobs = [Job(names.JOB_EXPORTER, "gpumem-exporter", by_node=True), Job(names.JOB_WATCHDOG, "gpumem-watchdog")]
+    if estate.capacity.watch:
+        jobs.append(Job(names.JOB_CAPACITY, "gpumem-capacity-watch"))
+    return tuple(jobs)
+
+
+def scrape_text(estate: Estate, monitoring: Monitoring) -> str:
+    """The plain scrape configuration: the same pods, by Prometheus's own discovery."""
+    return to_yaml({"scrape_configs": [_scrape_config(estate, job, monitoring) for job in scrape_jobs(estate)]})
+
+
+def dashboard_text(estate: Estate, settings: WatchdogSettings, monitoring: Monitoring) -> str:
+    """The dashboard as Grafana imports it."""
+    return json.dumps(dashboard(estate, settings, monitoring), indent=1, sort_keys=True) + "\n"
+
+
+def _scrape_config(estate: Estate, job: Job, monitoring: Monitoring) -> dict[str, Any]:
+    relabel = [
+        {"action": "keep", "source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": METRICS_PORT},
+    ]
+    if job.by_node:
+        relabel.append({"source_labels": ["__meta_kubernetes_pod_node_name"], "target_label": "node"})
+    return {
+        "job_name": job.name,
+        "scrape_interval": f"{monitoring.scrape_interval_seconds}s",
+        "scrape_timeout": f"{min(10, monitoring.scrape_interval_seconds)}s",
+        # namespace, pod, container and node name what a series is about, not the scraped pod.
+        "honor_labels": True,
+        "kubernetes_sd_configs": [
+            {
+                "role": "pod",
+                "namespaces": {"names": [estate.namespace]},
+                "selectors": [{"role": "pod", "label": f"{APP_LABEL}={job.app}"}],
+            }
+        ],
+        "relabel_configs": relabel,
+    }

@@ -1,0 +1,437 @@
+"""The watchdog's own adapters: hooks, the Lease with its acts, the trace file, pods as facts, evictions."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import prometheus_client
+import pytest
+
+from helpers.adapters.kubernetes_ import connect
+from helpers.adapters.queued_events import QueuedEvents
+from helpers.adapters.release_hook import HttpReleaseHooks
+from helpers.adapters.trace_file import TraceFile
+from helpers.adapters.watchdog_lease import MOST_RECORDS_COUNT, LeaseActs, WatchdogElection
+from helpers.adapters.watchdog_metrics import PrometheusWatchdogMetrics
+from helpers.domain.decisions import CardState
+from helpers.domain.errors import ClusterError, Conflict, InputError
+from helpers.domain.estate_watchdog import ReleaseHook
+from helpers.domain.trace import Frame, parse_lines
+from helpers.domain.watch_facts import ActRecord, Outcome
+from helpers.ports.cluster import ObjectRef
+from helpers.services.watchdog_pods import PodReading, PodView, trimmed, watched_pod
+from helpers.services.watchdog_targets import targets_of
+from tests.fakes.api_server import scripted_api
+from tests.fakes.cluster import FakeCluster
+from tests.fakes.outside import FakeClock, FakeEvents, FakeLog
+from tests.fakes.watchdog_world import NODE, FakeExporter, settings, tenant_pod
+from tests.fakes.world import RESOURCE, node
+
+AT = datetime(2026, 6, 2, 12, tzinfo=UTC)
+RECORD = ActRecord("ml", "ml", "ml-0", "u1", NODE, "GPU-a", AT, AT, False, Outcome.EVICTED, 9000)
+Request = tuple[str, str, str]
+
+
+@contextmanager
+def tenant(answers: Callable[[Request], tuple[int, str]]) -> Iterator[tuple[int, list[Request]]]:
+    asked: list[Request] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+            asked.append((self.command, self.path, body))
+            status, text = answers(asked[-1])
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_GET = do_POST = do_DELETE = _answer  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.block_on_close = False
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] # a client that gave up
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server.server_port, asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_a_hook_is_sent_as_the_estate_says_it() -> None:
+    with tenant(lambda _: (200, "asleep")) as (port, asked):
+        hook = ReleaseHook(port=port, path="/sleep?level=1")
+        answer = HttpReleaseHooks().call(hook, "127.0.0.1", 5)
+    assert (answer.ok, answer.text) == (True, "200 asleep")
+    assert asked == [("POST", "/sleep?level=1", "")]
+
+
+def test_ollama_is_asked_to_unload_each_model_that_is_loaded() -> None:
+    loaded = json.dumps({"models": [{"name": "llama3:8b"}, {"name": "nomic"}]})
+    with tenant(lambda asked: (200, loaded if asked[1] == "/api/ps" else "{}")) as (port, asked):
+        hook = ReleaseHook(port=port, path="/api/generate", body='{"keep_alive": 0}')
+        answer = HttpReleaseHooks().call(hook, "127.0.0.1", 5)
+    assert answer.ok
+    assert [json.loads(body) for _, _, body in asked[1:]] == [
+        {"keep_alive": 0, "model": "llama3:8b"},
+        {"keep_alive": 0, "model": "nomic"},
+    ]
+
+
+def test_ollama_without_a_loaded_model_has_nothing_to_give() -> None:
+    with tenant(lambda _: (200, '{"models": []}')) as (port, _):
+        hook = ReleaseHook(port=port, path="/api/generate", body='{"keep_alive": 0}')
+        assert HttpReleaseHooks().call(hook, "127.0.0.1", 5).text == "no model is loaded"
+
+
+def test_a_named_ollama_model_is_unloaded_alone() -> None:
+    body = '{"model": "llama3:8b", "keep_alive": 0}'
+    with tenant(lambda _: (200, "{}")) as (port, asked):
+        assert HttpReleaseHooks().call(ReleaseHook(port=port, path="/api/generate", body=body), "127.0.0.1", 5).ok
+    assert asked == [("POST", "/api/generate", body)]
+
+
+@pytest.mark.parametrize("status", [301, 404, 503])
+def test_a_hook_that_is_refused_is_no_success(status: int) -> None:
+    with tenant(lambda _: (status, "no")) as (port, asked):
+        answer = HttpReleaseHooks().call(ReleaseHook(port=port), "127.0.0.1", 5)
+    assert not answer.ok
+    assert str(status) in answer.text
+    assert len(asked) == 1
+
+
+def test_a_hook_that_does_not_answer_in_time_is_no_success() -> None:
+    ended = threading.Event()
+    with tenant(lambda _: (ended.wait(10), (200, ""))[1]) as (port, _):
+        answer = HttpReleaseHooks().call(ReleaseHook(port=port), "127.0.0.1", 0.2)
+        ended.set()
+    assert not answer.ok
+
+
+def test_a_command_hook_is_refused_with_the_reason() -> None:
+    answer = HttpReleaseHooks().call(ReleaseHook(command=("release",)), "127.0.0.1", 5)
+    assert not answer.ok
+    assert "exec" in answer.text
+
+
+def test_a_pod_without_an_address_is_not_asked() -> None:
+    assert "no address" in HttpReleaseHooks().call(ReleaseHook(port=1), "", 5).text
+
+
+class Leases:
+    """Two processes on one Lease."""
+
+    def __init__(self) -> None:
+        self.cluster, self.clock, self.log = FakeCluster(), FakeClock(), FakeLog()
+
+    def process(self, identity: str) -> tuple[WatchdogElection, LeaseActs]:
+        lock = threading.RLock()
+        about = {"namespace": "nvidia", "name": "gpumem-watchdog", "identity": identity}
+        election = WatchdogElection(self.cluster, self.clock, self.log, lock=lock, **about)
+        return election, LeaseActs(self.cluster, label_prefix="gpumem.io", lock=lock, **about)
+
+
+def test_acts_are_read_by_the_next_leader_as_they_were_written() -> None:
+    leases = Leases()
+    election, acts = leases.process("first")
+    assert election.try_once()
+    unfinished = replace(RECORD, uid="u2", finished_at=None, outcome=None, freed_mib=None)
+    acts.save([RECORD, unfinished])
+    assert election.try_once()  # renewing keeps them
+    leases.clock.advance(20)
+    second, seen = leases.process("second")
+    second.try_once()
+    leases.clock.advance(20)
+    assert second.try_once()
+    assert seen.load() == (RECORD, unfinished)
+
+
+def test_a_process_that_was_overtaken_can_announce_nothing() -> None:
+    leases = Leases()
+    first, acts = leases.process("first")
+    second, _ = leases.process("second")
+    first.try_once()
+    second.try_once()
+    leases.clock.advance(20)
+    assert second.try_once()
+    with pytest.raises(Conflict, match="does not hold it"):
+        acts.save([RECORD])
+
+
+def test_a_process_overtaken_between_reading_and_writing_announces_nothing() -> None:
+    leases = Leases()
+    first, acts = leases.process("first")
+    first.try_once()
+    get = leases.cluster.get
+
+    def overtaken(ref: ObjectRef) -> Any:
+        lease = get(ref)
+        leases.cluster.write(ref, {"spec": {"holderIdentity": "second"}})
+        return lease
+
+    leases.cluster.get = overtaken  # type: ignore[method-assign]
+    with pytest.raises(Conflict):
+        acts.save([RECORD])
+
+
+def test_the_list_of_acts_is_bounded_and_fits_into_an_annotation() -> None:
+    leases = Leases()
+    election, acts = leases.process("first")
+    election.try_once()
+    long = replace(RECORD, namespace="n" * 63, pod="p" * 200, subject="s" * 63, uid="u" * 36, uuid="g" * 40)
+    acts.save([long] * MOST_RECORDS_COUNT)
+    lease = leases.cluster.now(ObjectRef("coordination.k8s.io/v1", "Lease", "gpumem-watchdog", "nvidia"))
+    assert len(lease["metadata"]["annotations"]["gpumem.io/acts"]) < 200 * 1024
+    with pytest.raises(ValueError, match="only"):
+        acts.save([RECORD] * (MOST_RECORDS_COUNT + 1))
+
+
+def test_acts_that_cannot_be_read_stop_the_watchdog_with_the_repair() -> None:
+    leases = Leases()
+    election, acts = leases.process("first")
+    election.try_once()
+    ref = ObjectRef("coordination.k8s.io/v1", "Lease", "gpumem-watchdog", "nvidia")
+    leases.cluster.write(ref, {"metadata": {"annotations": {"gpumem.io/acts": '[{"pod": 1}]'}}})
+    with pytest.raises(InputError, match="Remove the annotation"):
+        acts.load()
+
+
+def frames(count: int, step_seconds: float = 5) -> list[Frame]:
+    clock = FakeClock()
+    exporter = FakeExporter(clock, {("immich-ml", "immich-ml-5d9c-0"): 2000})
+    pod = watched_pod(tenant_pod("immich-ml", uid="u1"), PodReading(settings(), RESOURCE, "gpumem.io"))
+    assert pod is not None
+    found = []
+    for _ in range(count):
+        clock.advance(step_seconds)
+        found.append(Frame(clock.now_at(), (exporter.sample(),), (pod.facts,)))
+    return found
+
+
+def test_a_recorded_trace_is_read_back_whole(tmp_path: Path) -> None:
+    file = TraceFile(tmp_path / "trace", FakeLog(), limit_bytes=1 << 20)
+    looks = frames(5)
+    for look in looks:
+        file.record(look)
+    assert parse_lines((tmp_path / "trace").read_text(), "trace") == tuple(looks)
+
+
+def test_a_full_trace_goes_on_in_a_new_file_that_can_be_read_alone(tmp_path: Path) -> None:
+    file = TraceFile(tmp_path / "trace", FakeLog(), limit_bytes=4000)
+    looks = frames(40)
+    for look in looks:
+        file.record(look)
+    files = sorted(tmp_path.iterdir())
+    assert [each.name for each in files] == ["trace", "trace.1"]
+    assert all(each.stat().st_size <= 4000 for each in files)
+    newest, older = (parse_lines(each.read_text(), each.name) for each in files)
+    assert (*older, *newest) == tuple(looks[-len(older) - len(newest) :])
+    assert newest[0].pods == looks[0].pods
+
+
+def test_a_clock_that_goes_back_begins_a_new_file(tmp_path: Path) -> None:
+    file = TraceFile(tmp_path / "trace", FakeLog(), limit_bytes=1 << 20)
+    looks = frames(3)
+    for look in [*looks, looks[0]]:
+        file.record(look)
+    assert parse_lines((tmp_path / "trace").read_text(), "trace") == (looks[0],)
+
+
+def test_looks_closer_together_than_asked_are_left_out(tmp_path: Path) -> None:
+    file = TraceFile(tmp_path / "trace", FakeLog(), limit_bytes=1 << 20, interval_seconds=15)
+    for look in frames(7):
+        file.record(look)
+    assert len(parse_lines((tmp_path / "trace").read_text(), "trace")) == 3
+
+
+def test_a_trace_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="can be written"):
+        TraceFile(tmp_path / "no" / "trace", FakeLog(), limit_bytes=1)
+
+
+def facts(pod: dict[str, Any]) -> Any:
+    pod["metadata"].setdefault("uid", "u1")
+    whole = watched_pod(pod, PodReading(settings(), RESOURCE, "gpumem.io"))
+    small = watched_pod(trimmed(pod), PodReading(settings(), RESOURCE, "gpumem.io"))
+    assert whole == small, "trimming changes nothing that is read"
+    return whole.facts if whole else None
+
+
+def test_a_deployments_pod_is_its_tenants() -> None:
+    found = facts(tenant_pod("immich-ml"))
+    assert (found.tenant, found.budget_mib, found.owner_kind, found.owner_name) == (
+        "immich-ml",
+        3000,
+        "ReplicaSet",
+        "immich-ml",
+    )
+
+
+@pytest.mark.parametrize(("spelled", "mib"), [("3k", 3000), ("5e3", 5000), ("1P", 10**15), ("0", 0)])
+def test_fact_1_every_spelling_of_a_budget_counts(spelled: str, mib: int) -> None:
+    assert facts(tenant_pod("immich-ml", budget=spelled)).budget_mib == mib
+
+
+def test_fact_1_a_budget_that_cannot_be_read_is_a_problem_and_not_an_absent_one() -> None:
+    found = facts(tenant_pod("immich-ml", budget="3 GiB"))
+    assert found.budget_mib is None
+    assert "3 GiB" in found.budget_problem
+
+
+def test_a_pod_of_the_same_name_in_another_namespace_is_nobodys() -> None:
+    pod = tenant_pod("immich-ml")
+    pod["metadata"]["namespace"] = "elsewhere"
+    assert facts(pod).tenant is None
+    assert facts(pod).subject == "elsewhere/ReplicaSet/immich-ml"
+
+
+def test_a_bare_pod_and_one_that_ended() -> None:
+    bare = tenant_pod("immich-ml", ownerReferences=[])
+    assert facts(bare).owner_kind is None
+    ended = tenant_pod("immich-ml")
+    ended["status"]["phase"] = "Failed"
+    assert facts(ended) is None
+
+
+@pytest.mark.parametrize(("value", "protected"), [("true", True), ("yes", True), ("", True), ("false", False)])
+def test_protection_is_taken_back_only_by_saying_so(value: str, protected: bool) -> None:
+    assert facts(tenant_pod("ollama", annotations={"gpumem.io/protected": value})).protected is protected
+
+
+def test_a_pod_that_the_watch_told_of_while_the_list_was_answered_is_kept() -> None:
+    cluster = FakeCluster()
+    cluster.add(node(NODE))
+    view = PodView(cluster, PodReading(settings(), RESOURCE, "gpumem.io"))
+    cluster.add(tenant_pod("frigate"))
+    answer = cluster.list
+
+    def late(*arguments: Any, **named: Any) -> Any:
+        listed = answer(*arguments, **named)
+        cluster.add(tenant_pod("ollama"))
+        cluster.remove(ObjectRef("v1", "Pod", "frigate-5d9c-0", "frigate"))
+        watched_to_the_end(view, cluster)
+        return listed
+
+    watched_to_the_end(view, cluster)
+    cluster.list = late  # type: ignore[method-assign]
+    view.fresh(NODE)
+    assert "ollama" in {pod.namespace for pod in view.all()}
+
+
+def watched_to_the_end(view: PodView, cluster: FakeCluster) -> None:
+    view.follow(lambda: True)
+
+
+def test_endpoints_become_targets_by_address_ready_or_not() -> None:
+    found = targets_of(
+        {
+            "addressType": "IPv6",
+            "ports": [{"name": "other", "port": 1}, {"name": "metrics", "port": 9836}],
+            "endpoints": [
+                {"addresses": ["fd00::7"], "nodeName": "a", "conditions": {"ready": False}},
+                {"addresses": ["fd00::8"]},
+            ],
+        }
+    )
+    assert [(target.node, target.url) for target in found] == [("a", "http://[fd00::7]:9836/metrics")]
+
+
+POD = ObjectRef("v1", "Pod", "ml-0", "ml")
+PODS_PATH = "/api/v1/namespaces/ml/pods/ml-0"
+
+
+def test_an_eviction_names_the_very_pod(tmp_path: Path) -> None:
+    with scripted_api() as api:
+        api.answers[f"{PODS_PATH}/eviction"].append((201, {}))
+        assert connect(api.kubeconfig(tmp_path)).evict(POD, uid="u1", dry_run=True).answer == "accepted"
+    (asked,) = api.of(f"{PODS_PATH}/eviction")
+    assert asked.body["deleteOptions"] == {"preconditions": {"uid": "u1"}, "dryRun": ["All"]}
+    assert asked.body["metadata"] == {"name": "ml-0", "namespace": "ml"}
+
+
+def refusal(*reasons: str) -> dict[str, Any]:
+    causes = [{"reason": reason, "message": "needs 1 healthy pods and has 1 currently"} for reason in reasons]
+    return {"kind": "Status", "message": "not now", "details": {"causes": causes, "retryAfterSeconds": 10}}
+
+
+def test_a_disruption_budgets_no_is_told_from_a_busy_servers(tmp_path: Path) -> None:
+    with scripted_api() as api:
+        api.answers[f"{PODS_PATH}/eviction"].extend([(429, refusal("DisruptionBudget")), (429, refusal())])
+        cluster = connect(api.kubeconfig(tmp_path))
+        blocked = cluster.evict(POD, uid="u1")
+        assert (blocked.answer, blocked.retry_after_seconds) == ("blocked", 10.0)
+        assert "needs 1 healthy pods" in blocked.text
+        with pytest.raises(ClusterError, match="429"):
+            cluster.evict(POD, uid="u1")
+
+
+@pytest.mark.parametrize("status", [404, 409])
+def test_a_pod_that_is_gone_or_anothers_by_now_is_gone(tmp_path: Path, status: int) -> None:
+    with scripted_api() as api:
+        api.answers[f"{PODS_PATH}/eviction"].append((status, {"message": "no"}))
+        assert connect(api.kubeconfig(tmp_path)).evict(POD, uid="u1").answer == "gone"
+
+
+def test_the_figures_of_a_card_that_left_end() -> None:
+    registry = prometheus_client.CollectorRegistry()
+    metrics = PrometheusWatchdogMetrics(registry)
+    card = CardState("t4", "0", "GPU-a", AT, floor_mib=1536, free_mib=1000)
+    labels = {"node": "t4", "gpu": "0", "uuid": "GPU-a"}
+    metrics.cards([card])
+    assert registry.get_sample_value("gpumem_watchdog_card_free_bytes", labels) == 1000 * 1024 * 1024
+    metrics.cards([replace(card, free_mib=None)])
+    assert registry.get_sample_value("gpumem_watchdog_card_free_bytes", labels) is None
+    assert registry.get_sample_value("gpumem_watchdog_card_floor_bytes", labels) == 1536 * 1024 * 1024
+    metrics.cards([])
+    assert registry.get_sample_value("gpumem_watchdog_card_floor_bytes", labels) is None
+
+
+def test_the_figures_that_alerts_read_have_their_names() -> None:
+    registry = prometheus_client.CollectorRegistry()
+    metrics = PrometheusWatchdogMetrics(registry)
+    metrics.leads(True)
+    metrics.dry_runs({"ml": True})
+    metrics.passed(AT + timedelta(seconds=1), 0.1)
+    metrics.recycled("ml", "evicted", 9000)
+    value = registry.get_sample_value
+    assert value("gpumem_watchdog_leader") == 1
+    assert value("gpumem_watchdog_dry_run", {"tenant": "ml"}) == 1
+    assert value("gpumem_watchdog_last_pass_timestamp_seconds") == AT.timestamp() + 1
+    assert value("gpumem_watchdog_recycles_total", {"tenant": "ml", "outcome": "evicted"}) == 1
+    assert value("gpumem_watchdog_freed_bytes_total", {"tenant": "ml"}) == 9000 * 1024 * 1024
+    assert value("gpumem_watchdog_decisions_total", {"reason": "enough_free"}) == 0
+
+
+def test_events_are_written_in_order_without_holding_anybody_up_and_a_flood_is_logged() -> None:
+    behind, log, gate = FakeEvents(), FakeLog(), threading.Event()
+    record = behind.record
+
+    def slow(*arguments: Any, **named: Any) -> None:
+        gate.wait(10)
+        record(*arguments, **named)
+
+    behind.record = slow  # type: ignore[method-assign]
+    about = {"kind": "Pod", "metadata": {"name": "ml-0", "uid": "u"}}
+    with QueuedEvents(behind, log, most_waiting_count=3) as events:
+        for number in range(10):
+            events.record(about, "GpumemTest", str(number))
+        gate.set()
+    written = [int(message) for _, _, _, message in behind.recorded]
+    dropped = [int(str(line["text"])) for line in log.of("event_dropped")]
+    assert written == sorted(written)
+    assert sorted(written + dropped) == list(range(10))
+    assert len(written) in (3, 4)
