@@ -69,7 +69,8 @@ class HttpExporters:
             if future.cancel():
                 why = "not asked in time: too many others are silent"  # it comes before them next time
             else:
-                exporter.silent = True
+                # One that was begun late and is cut short proves nothing: next time it is not put last.
+                exporter.silent = exporter.had_its_time(self._deadline_seconds)
                 exporter.cut()
             found.append(Scrape(exporter.target, None, why))
         return tuple(found)
@@ -105,9 +106,15 @@ class _Exporter:
         self._reader = SampleReader(target.node)
         self._busy = threading.Lock()
         self._connection: http.client.HTTPConnection | None = None
+        self._began_seconds = 0.0
+
+    def had_its_time(self, deadline_seconds: float) -> bool:
+        """Whether the last scrape began about `deadline_seconds` ago or earlier."""
+        return time.monotonic() - self._began_seconds >= 0.9 * deadline_seconds
 
     def scrape(self, deadline_seconds: float) -> Scrape:
-        until_seconds = time.monotonic() + deadline_seconds
+        self._began_seconds = time.monotonic()
+        until_seconds = self._began_seconds + deadline_seconds
         if not self._busy.acquire(timeout=deadline_seconds):
             return Scrape(self.target, None, "the scrape before it has not ended")
         try:
@@ -118,7 +125,7 @@ class _Exporter:
             return Scrape(self.target, None, f"malformed answer: {error}", lied=True)
         except (OSError, http.client.HTTPException, _Refused, AttributeError) as error:
             # AttributeError: `cut` took the socket away under the library's hands.
-            self.silent = True
+            self.silent = self.had_its_time(deadline_seconds)
             self.cut()
             return Scrape(self.target, None, f"no answer: {error or type(error).__name__}")
         finally:

@@ -218,8 +218,8 @@ def test_nobody_listening_is_said() -> None:
 
 
 def test_stalled_exporters_do_not_keep_the_others_from_being_asked() -> None:
-    exporters = HttpExporters(FakeClock(), deadline_seconds=0.3)
-    with serving(whole) as good, serving(lambda handler: time.sleep(3)) as bad:
+    exporters = HttpExporters(FakeClock(), deadline_seconds=1.0)
+    with serving(whole) as good, serving(lambda handler: time.sleep(6)) as bad:
         stalled = [ExporterTarget(f"bad-{index}", bad.url) for index in range(60)]
         exporters.scrape([*stalled, good])
         found = {scrape.target: scrape for scrape in exporters.scrape([*stalled, good])}
