@@ -76,6 +76,15 @@ PROGRAMS: dict[str, Wanted] = {
     "redis-server": Wanted(("redis-server", "valkey-server"), "redis-server", ("usr/bin/redis-server",)),
     "postgres": Wanted(("postgres",), "postgresql", ("usr/lib/postgresql/*/bin/postgres",)),
     "initdb": Wanted(("initdb",), "postgresql", ("usr/lib/postgresql/*/bin/initdb",)),
+    # 1.6 is the first whose kubelet interface (CRI v1) Kubernetes 1.36 speaks. Its shim and ctr lie beside it.
+    "containerd": Wanted(("containerd",), "containerd", ("usr/bin/containerd",), least_version=(1, 6)),
+    "runc": Wanted(("runc",), "runc", ("usr/sbin/runc", "usr/bin/runc"), least_version=(1, 1)),
+    # One of the network plugins; the others lie beside it. (`bridge` is also a program of iproute2.)
+    "host-local": Wanted(("host-local",), "containernetworking-plugins", ("usr/lib/cni/host-local",)),
+    # The dynamic build that most machines have does not run in an image without libraries.
+    "busybox": Wanted(
+        ("busybox-static", "busybox.static"), "busybox-static", ("bin/busybox", "usr/bin/busybox"), "--help"
+    ),
     "chromium": Wanted(("chromium", "chromium-browser", "google-chrome"), "chromium", ("usr/bin/chromium",)),
 }
 
