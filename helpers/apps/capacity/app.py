@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import threading
-from collections.abc import Iterator
-from types import FrameType
 
 from helpers.adapters.clock import SystemClock
 from helpers.adapters.events import KubernetesEvents
 from helpers.adapters.lease import LeaderElection
 from helpers.adapters.logging_ import JsonLog, failure_logged
 from helpers.adapters.metrics import ListenAddress, PrometheusCapacityMetrics, new_registry, served
-from helpers.apps.capacity.settings import WatchSettings, version
+from helpers.adapters.process import installed_version, stopped_by_signal
+from helpers.apps.capacity.settings import WatchSettings
 from helpers.domain import names
 from helpers.domain.capacity import CapacitySettings
 from helpers.ports.clock import Clock
@@ -63,12 +61,12 @@ def run_watch(cluster: Cluster, settings: CapacitySettings, watch: WatchSettings
     """
     log, clock = capacity_log(dry_run=watch.dry_run), SystemClock()
     _log_start(log, "watch", settings, **watch.model_dump())
-    registry = new_registry(COMPONENT, version())
+    registry = new_registry(COMPONENT, installed_version())
     election = LeaderElection(
         cluster, clock, log, namespace=watch.namespace, name=names.CAPACITY_LEASE, identity=watch.identity
     )
     with failure_logged(log), contextlib.ExitStack() as stack:
-        pulse = _Pulse(stack.enter_context(_stopped_by_signal()), clock)
+        pulse = _Pulse(stack.enter_context(stopped_by_signal()), clock)
         if watch.metrics_address:
             address = ListenAddress.parse(watch.metrics_address)
             port = stack.enter_context(served(registry, address, pulse.is_felt))
@@ -92,7 +90,7 @@ def run_watch(cluster: Cluster, settings: CapacitySettings, watch: WatchSettings
 
 def capacity_log(*, dry_run: bool) -> JsonLog:
     """The component's log."""
-    return JsonLog(COMPONENT, version=version(), dry_run=dry_run, clock=SystemClock())
+    return JsonLog(COMPONENT, version=installed_version(), dry_run=dry_run, clock=SystemClock())
 
 
 def _events(cluster: Cluster, log: Log) -> KubernetesEvents:
@@ -118,20 +116,3 @@ class _Pulse:
 
     def is_felt(self) -> bool:
         return self._clock.monotonic_seconds() - self._asked_seconds < STUCK_AFTER_SECONDS
-
-
-@contextlib.contextmanager
-def _stopped_by_signal() -> Iterator[threading.Event]:
-    stopped = threading.Event()
-
-    def note(_number: int, _frame: FrameType | None) -> None:
-        # Only noted: what is being written is finished first. No log line here, either: the signal may
-        # have come while this very thread holds the log's lock.
-        stopped.set()
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-from importlib import metadata
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from helpers.adapters.process import read_document
 from helpers.domain import names
 from helpers.domain.capacity import CapacitySettings
-from helpers.domain.errors import InputError
 from helpers.services.capacity_watch import FULL_CHECK_SECONDS
 
 DEFAULT_METRICS_ADDRESS = f"127.0.0.1:{names.CAPACITY_METRICS_PORT}"
@@ -45,23 +44,4 @@ def read_capacity_settings(path: Path) -> CapacitySettings:
     Raises:
         InputError: the file cannot be read, or holds something else; names file, key and rule.
     """
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise InputError(
-            f"capacity settings {path}: {error.strerror}. Mount the ConfigMap {names.CAPACITY_CONFIG_MAP} there, or "
-            "name the file with --settings."
-        ) from error
-    try:
-        return CapacitySettings.model_validate_json(text)
-    except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
-        raise InputError(f"capacity settings {path}: {found}. Render the estate again.") from error
-
-
-def version() -> str:
-    """The installed version; `unknown` in a checkout that was never installed."""
-    try:
-        return metadata.version("gpumem")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    return read_document(CapacitySettings, path, "capacity settings", names.CAPACITY_CONFIG_MAP)

@@ -1,4 +1,4 @@
-"""`python -m helpers.apps.exporter`: flags to settings, settings to a run, a run to an exit code."""
+"""`gpumem exporter run`: flags to settings, settings to a run, a run to an exit code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 
 from helpers.adapters.clock import SystemClock
 from helpers.adapters.logging_ import JsonLog
+from helpers.adapters.process import installed_version
 from helpers.apps.exporter.run import run_exporter, sample_once
 from helpers.apps.exporter.settings import ExporterSettings
 from helpers.domain.errors import ExitCode, GpumemError, InputError
@@ -29,10 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         once = given.pop("once")
         settings = settings_from(given)
         clock = SystemClock()
-        log = JsonLog(COMPONENT, version=_version(), dry_run=False, clock=clock)
+        log = JsonLog(COMPONENT, version=installed_version(), dry_run=False, clock=clock)
         if not once:
-            return run_exporter(settings, clock=clock, log=log, version=_version())
-        text, code = sample_once(settings, clock=clock, log=log, version=_version())
+            return run_exporter(settings, clock=clock, log=log, version=installed_version())
+        text, code = sample_once(settings, clock=clock, log=log, version=installed_version())
         sys.stdout.write(text)
         return code
     except GpumemError as error:
@@ -68,7 +68,7 @@ def tenant_from(text: str) -> dict[str, object]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m helpers.apps.exporter", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="gpumem exporter run", allow_abbrev=False)
     add = parser.add_argument
     add("--once", action="store_true", help="print one round's metrics and exit")
     add("--source", choices=("nvml", "dcgm"))
@@ -94,13 +94,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--resource")
     add("--tenant", dest="tenants", type=tenant_from, action="append", metavar="NAME=unit:UNIT|comm:PROCESS[,MIB]")
     return parser
-
-
-def _version() -> str:
-    try:
-        return version("gpumem")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0"
 
 
 if __name__ == "__main__":

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from types import FrameType
 
 from helpers.adapters.clock import SystemClock
 from helpers.adapters.events import KubernetesEvents
 from helpers.adapters.exporter_scrape import HttpExporters, parse_target
 from helpers.adapters.logging_ import JsonLog, failure_logged
 from helpers.adapters.metrics import ListenAddress, new_registry, served
+from helpers.adapters.process import installed_version, stopped_by_signal
 from helpers.adapters.queued_events import QueuedEvents
 from helpers.adapters.release_hook import HttpReleaseHooks
 from helpers.adapters.trace_file import TraceFile
 from helpers.adapters.watchdog_lease import WATCHDOG_LEASE_TIMES, LeaseActs, WatchdogElection
 from helpers.adapters.watchdog_metrics import PrometheusWatchdogMetrics
-from helpers.apps.watchdog.settings import RunSettings, version
+from helpers.apps.watchdog.settings import RunSettings
 from helpers.domain.memory import BYTES_PER_MIB
 from helpers.domain.watchdog_rights import WATCHDOG_COMPONENT, WATCHDOG_LEASE
 from helpers.domain.watchdog_settings import WatchdogSettings
@@ -54,9 +53,9 @@ def run_watchdog(
     clock = SystemClock()
     log = watchdog_log(dry_run=settings.dry_run)
     log.info("started", settings=settings.model_dump(mode="json"), run=run.model_dump(mode="json"))
-    registry = new_registry(WATCHDOG_COMPONENT, version())
+    registry = new_registry(WATCHDOG_COMPONENT, installed_version())
     with failure_logged(log), contextlib.ExitStack() as stack:
-        stopped = stop if stop is not None else stack.enter_context(_stopped_by_signal()).is_set
+        stopped = stop if stop is not None else stack.enter_context(stopped_by_signal()).is_set
         pulse = _Pulse(stopped, clock)
         stack.enter_context(_threads_log(log))
         if run.metrics_address:
@@ -103,7 +102,7 @@ def run_watchdog(
 
 def watchdog_log(*, dry_run: bool) -> JsonLog:
     """The component's log."""
-    return JsonLog(WATCHDOG_COMPONENT, version=version(), dry_run=dry_run, clock=SystemClock())
+    return JsonLog(WATCHDOG_COMPONENT, version=installed_version(), dry_run=dry_run, clock=SystemClock())
 
 
 def _targets(cluster: Cluster, run: RunSettings) -> Targets:
@@ -136,22 +135,6 @@ class _Pulse:
 
     def is_felt(self) -> bool:
         return self._clock.monotonic_seconds() - self._asked_seconds < STUCK_AFTER_SECONDS
-
-
-@contextlib.contextmanager
-def _stopped_by_signal() -> Iterator[threading.Event]:
-    stopped = threading.Event()
-
-    def note(_number: int, _frame: FrameType | None) -> None:
-        # Only noted, and not logged: the signal may come while this very thread holds the log's lock.
-        stopped.set()
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

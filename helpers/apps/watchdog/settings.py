@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-from importlib import metadata
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from helpers.adapters.process import read_document
 from helpers.adapters.trace_file import DEFAULT_LIMIT_MIB
 from helpers.domain import names
-from helpers.domain.errors import InputError
 from helpers.domain.watchdog_rights import EXPORTER_SERVICE
 from helpers.domain.watchdog_settings import WatchdogSettings
 
@@ -63,23 +62,4 @@ def read_watchdog_settings(path: Path) -> WatchdogSettings:
     Raises:
         InputError: the file cannot be read, or holds something else; names file, key and rule.
     """
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise InputError(
-            f"watchdog settings {path}: {error.strerror}. Mount the rendered ConfigMap there, or name the file "
-            "with --settings."
-        ) from error
-    try:
-        return WatchdogSettings.model_validate_json(text)
-    except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
-        raise InputError(f"watchdog settings {path}: {found}. Render the estate again.") from error
-
-
-def version() -> str:
-    """The installed version; `unknown` in a checkout that was never installed."""
-    try:
-        return metadata.version("gpumem")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    return read_document(WatchdogSettings, path, "watchdog settings", names.WATCHDOG_CONFIG_MAP)

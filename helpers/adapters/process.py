@@ -1,0 +1,63 @@
+"""What a helper gets from its own process: its version, its mounted document, and the wish that it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from helpers.domain.errors import InputError
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+def installed_version() -> str:
+    """The installed version; `unknown` in a checkout that was never installed."""
+    try:
+        return metadata.version("gpumem")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def read_document(model: type[Document], path: Path, what: str, config_map: str) -> Document:
+    """The JSON document at `path` as `model`; `what` names it, and `config_map` where it is mounted from.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else; names file, key and rule.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{what} {path}: {error.strerror}. Mount the ConfigMap {config_map} there, or name another with --settings."
+        ) from error
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        raise InputError(f"{what} {path}: {found}. Render the estate again.") from error
+
+
+@contextlib.contextmanager
+def stopped_by_signal() -> Iterator[threading.Event]:
+    """An event that SIGTERM or SIGINT sets; the handlers that were there come back at the end."""
+    stopped = threading.Event()
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        # Only noted: what is being written is finished first. No log line here, either: the signal may
+        # have come while this very thread holds the log's lock.
+        stopped.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
