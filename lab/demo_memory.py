@@ -28,6 +28,7 @@ GROWING_TENANT, GROWN_MIB = "immich-ml", 6800
 # What each tenant holds before: within its budget, and together far from the floor.
 STEADY_RATIO = 0.75
 STEP_BOUND_SECONDS = 60.0
+AFTERWARDS_SECONDS = 3.0
 POLL_SECONDS = 0.2
 
 Say = Callable[[str], None]
@@ -66,10 +67,17 @@ class Timeline:
 
         free = " ".join(f"{x(at):.1f},{y(mib):.1f}" for at, mib, _ in self.points)
         used = " ".join(f"{x(at):.1f},{y(mib):.1f}" for at, _, mib in self.points)
+
+        def label(at: float, row: int, what: str) -> str:
+            # To the left of its mark where the right edge is near.
+            anchor, shift = ("end", -3) if at > 0.6 * last_seconds else ("start", 3)
+            place = f'x="{x(at) + shift:.1f}" y="{top + 11 + 12 * row}" text-anchor="{anchor}"'
+            return f'<text {place} font-size="10">{escape(what)}</text>'
+
         marks = "".join(
             f'<line x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{top}" y2="{height - 40}" stroke="#bbb"/>'
-            f'<text x="{x(at) + 3:.1f}" y="{top + 11 + 12 * (i % 4)}" font-size="10">{escape(what)}</text>'
-            for i, (at, what) in enumerate(self.events)
+            f"{label(at, row, what)}"
+            for row, (at, what) in enumerate(self.events)
         )
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">'
@@ -119,6 +127,10 @@ class Act:
         """Free MiB on the card, as the exporter says."""
         self._look()
         return self.timeline.points[-1][1]
+
+    def steady_seconds(self) -> float:
+        """Seconds since the last event."""
+        return self._seconds() - self.timeline.events[-1][0]
 
     def firing(self, alert: str) -> bool:
         """Whether Prometheus says that `alert` fires."""
@@ -179,6 +191,7 @@ def run_act(lab: Lab, estate: Estate, estate_file: Path, arm: Callable[[], Estat
     start_watchdog(lab, armed, telemetry)
     act.note("armed")
     act.wait(lambda: act.free_mib() > estate.watchdog.floor_mib, f"{GROWING_TENANT} recycled, memory is back")
+    act.wait(lambda: act.steady_seconds() > AFTERWARDS_SECONDS, "and stays so")
     sys.stdout.write(f"\n{act.timeline.text()}\n")
     build_dir.mkdir(parents=True, exist_ok=True)
     physical_mib = max(gpu.physical_mib for node in estate.nodes for gpu in node.gpus)

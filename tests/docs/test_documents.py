@@ -86,3 +86,14 @@ def test_the_words_that_the_glossary_avoids_are_not_public_names() -> None:
     keys = {key.rpartition(".")[2] for key in re.findall(r"^\| `([^`]+)`", schema, re.MULTILINE)}
     assert keys, "the generated key table is not empty"
     assert [key for key in keys if forbidden.search(key)] == []
+
+
+def test_every_fault_of_the_field_is_pinned_by_a_test_that_names_it() -> None:
+    faults = set(re.findall(r"^(\d+)\. ", (ROOT / "docs/field-faults.md").read_text(), re.MULTILINE))
+    named: set[str] = set()
+    for file in (ROOT / "tests").rglob("*"):
+        if file.suffix in (".py", ".yaml") and file != Path(__file__):
+            for numbers in re.findall(r"Field faults? ([\d, and]+)", file.read_text()):
+                named |= set(re.findall(r"\d+", numbers))
+    assert faults == {str(number) for number in range(1, 15)}
+    assert faults - named == set()

@@ -68,7 +68,7 @@ def held(at: dict[str, tuple[Firing, ...]], values: str = DIP) -> Case:
 
 
 def test_the_pressure_alert_is_held_for_an_hour_after_the_pressure_ended(promtool: Program, tmp_path: Path) -> None:
-    """Fault 9 of the field: GPUVRAMLow flapped until it was kept firing for an hour."""
+    """Field fault 9: GPUVRAMLow flapped until it was kept firing for an hour."""
     case = held({"2m": (low(1000),), "10m": (low(1000),), "60m": (low(1000),), "70m": ()})
     verdict = run_case(promtool, case, Rules.of_example(), tmp_path)
     assert verdict.returncode == 0, verdict.stdout + verdict.stderr
@@ -98,7 +98,7 @@ def test_pressure_that_vanishes_with_its_series_is_held_too(promtool: Program, t
 
 
 def test_the_floor_of_the_alert_is_the_watchdogs(promtool: Program, tmp_path: Path) -> None:
-    """Fault 9: the field's alert compared with 1024 where the floor was 1536."""
+    """Field fault 9: the field's alert compared with 1024 where the floor was 1536."""
     estate = example(**{"floor_mib: 1536": "floor_mib: 900"})
 
     rules = Rules(estate, watchdog_settings(estate))

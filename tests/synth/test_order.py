@@ -67,3 +67,17 @@ def test_namespaces_outlive_the_stacks(example_stacks: Stacks) -> None:
         for address, manifest in example_stacks.manifests(stack).items():
             if manifest["kind"] == "Namespace":
                 assert bodies[address]["apply_only"] is True, address
+
+
+def test_no_step_goes_through_a_shell(example_stacks: Stacks) -> None:
+    """Field fault 2: a provisioner's `set -o pipefail` failed wherever `sh` is dash."""
+    steps = [
+        body["provisioner"][0]["local-exec"]
+        for stack in example_stacks.documents
+        for address, body in example_stacks.resources(stack)
+        if address.startswith("null_resource.")
+    ]
+    assert len(steps) == 10
+    for step in steps:
+        assert step["interpreter"][0].rpartition("/")[2] == "gpumem"
+        assert step["command"] == "--step"

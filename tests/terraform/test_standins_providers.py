@@ -114,6 +114,7 @@ def test_a_changed_field_is_updated_in_place(work: Workspace, namespace: str, ap
 def test_a_field_that_the_manifest_names_is_taken_back_and_others_are_let_be(
     work: Workspace, namespace: str, api: Any
 ) -> None:
+    """Field fault 10: what image updaters and policy engines put in beside our fields is no drift."""
     work.manifests(settings={"body": config_map(namespace, mode="a"), "force_conflicts": True})
     work.applied()
     api.patch_namespaced_config_map("settings", namespace, {"data": {"added": "x"}}, field_manager="other")

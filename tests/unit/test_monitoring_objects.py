@@ -132,7 +132,7 @@ def test_every_shipped_estate_renders_the_same_rules_twice(path: Any) -> None:
 
 
 def test_thresholds_come_from_the_estate() -> None:
-    """Fault 9 of the field: the alert's 1024 was not the floor's 1536."""
+    """Field fault 9: the alert's 1024 was not the floor's 1536."""
     changed = alerts(**{"floor_mib: 1536": "floor_mib: 777", "reserve_mib: 1360": "reserve_mib: 1111"})
     assert "< 777" in changed["GPUVRAMLow"].expr
     assert "777 MiB" in changed["GPUVRAMLow"].description

@@ -136,6 +136,7 @@ def test_the_operators_own_runtime_class_outlives_the_stack_and_ours_does_not() 
 
 
 def test_the_operator_learns_which_label_selects_which_configuration() -> None:
+    """Field fault 14: a sharing block inline in the operator's values is not read, a named ConfigMap is."""
     annotations = manifest(render(example()), "device-plugin-config")["metadata"]["annotations"]
     assert json.loads(annotations["gpumem.io/node-labels"]) == {"t4-node": "nvidia.com/device-plugin.config=t4-node"}
 
