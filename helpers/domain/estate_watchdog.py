@@ -24,7 +24,10 @@ class ReleaseHook(EstateModel):
     path: str = Field(default="/", pattern=r"^/", description="The request's path, such as /api/generate or /sleep.")
     body: str = Field(default="", description="The request's body, JSON where the server wants that.")
     command: tuple[str, ...] = Field(
-        default=(), strict=False, description="Instead of a request: a command in the container."
+        default=(),
+        strict=False,
+        description="Instead of a request: a command in the container. The watchdog refuses it with the reason: it "
+        "would need the right to exec into every tenant.",
     )
     timeout_seconds: Seconds = Field(default=5.0, description="How long the answer may take.")
     remeasure_seconds: Seconds = Field(default=10.0, description="How long freed memory is looked for.")
