@@ -54,6 +54,8 @@ def _real_kubelet_runs() -> bool:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if (entry / "comm").read_text().strip() in {"kubelet", "kube-proxy"}:
+                # One that has ended and was not waited for yet still has its name, but no command line.
+                named = (entry / "comm").read_text().strip() in {"kubelet", "kube-proxy"}
+                if named and (entry / "cmdline").read_bytes():
                     return True
     return False
