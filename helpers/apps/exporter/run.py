@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Protocol
 
 from helpers.adapters.kubelet_pods import ApiPods, HttpAccess, KubeletPods
 from helpers.adapters.proc_cgroup import HostProc
+from helpers.adapters.process import stopped_by_signal
 from helpers.apps.exporter.board import Board
 from helpers.apps.exporter.server import MetricsServer
 from helpers.apps.exporter.settings import ExporterSettings
@@ -51,7 +51,9 @@ def run_exporter(
     Raises:
         InputError: The address cannot be listened on, or the environment lacks what the settings rest on.
     """
-    stop = stop if stop is not None else _stopped_by_signals()
+    if stop is None:
+        with stopped_by_signal() as stopped:
+            return run_exporter(settings, clock=clock, log=log, version=version, stop=stopped)
     exporter = _assembled(settings, clock, log)
     board = Board(longest_age_seconds=settings.longest_age_seconds, version=version, clock=clock)
     server = _listening(settings, board)
@@ -104,14 +106,6 @@ def _end(exporter: _Exporter) -> None:
     if exporter.pods is not None:
         exporter.pods.stop()
     exporter.close()
-
-
-def _stopped_by_signals() -> threading.Event:
-    """Set by SIGTERM or SIGINT; the round in hand is finished first."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 def _listening(settings: ExporterSettings, board: Board) -> MetricsServer:
