@@ -15,12 +15,12 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from helpers.domain import metric_names as m
-from helpers.domain.decisions import Recycle
 from helpers.domain.memory import BYTES_PER_MIB, bytes_to_mib_rounded_up, mib_to_bytes
-from helpers.domain.recycling import decide
-from helpers.domain.watch_facts import ActRecord, ContainerUse, GpuSample, PodFacts
-from helpers.domain.watchdog_settings import TenantRule, WatchdogSettings
+from helpers.domain.telemetry import metric_names as m
+from helpers.domain.watchdog.decisions import Recycle
+from helpers.domain.watchdog.facts import ActRecord, ContainerUse, GpuSample, PodFacts
+from helpers.domain.watchdog.recycling import decide
+from helpers.domain.watchdog.settings import TenantRule, WatchdogSettings
 
 NOW = datetime(2026, 6, 2, 8, 0, tzinfo=UTC)
 NODES_COUNT = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from helpers.domain.memory import mib_to_bytes
-from helpers.domain.watchdog_settings import TenantRule, WatchdogSettings
+from helpers.domain.watchdog.settings import TenantRule, WatchdogSettings
 
 EXPORTERS_COUNT, PODS_PER_NODE = 100, 10
 _USED_MIB = 1100

@@ -18,7 +18,7 @@ from pathlib import Path
 from helpers.adapters.kubernetes_ import connect
 from helpers.domain.capacity import capacity_settings
 from helpers.domain.errors import GpumemError
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from helpers.domain.names import CAPACITY_SERVICE_ACCOUNT
 from helpers.rendering.estate_file import load_estate
 from helpers.services.live import tenant_states

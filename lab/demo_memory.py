@@ -16,9 +16,9 @@ from xml.sax.saxutils import escape
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from helpers.domain import metric_names
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from helpers.domain.memory import bytes_to_mib_rounded_up
+from helpers.domain.telemetry import metric_names
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.prometheus import Prometheus

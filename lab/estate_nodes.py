@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from helpers.domain.estate import Estate
-from helpers.domain.estate_checks import did_you_mean
-from helpers.domain.estate_nodes import Node
+from helpers.domain.estate.checks import did_you_mean
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.nodes import Node
 from lab.errors import LabInputError
 from lab.state import LabNode, NodeKind
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from helpers.domain.estate import Estate
-from helpers.domain.estate_tenants import Tenant
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.tenants import Tenant
 from lab.api import Api, ApiError
 
 _CONFLICT = 409

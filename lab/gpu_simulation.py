@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.domain.capacity import capacity_settings
-from helpers.domain.estate import Estate
-from helpers.domain.estate_nodes import Node
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.nodes import Node
 from helpers.domain.memory import BYTES_PER_MIB
 from helpers.rendering.estate_file import load_estate
 from lab import cluster

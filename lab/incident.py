@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helpers.domain.watchdog_rights import policy_rules, watchdog_rights
-from helpers.domain.watchdog_settings import TenantRule, WatchdogSettings
+from helpers.domain.watchdog.rights import policy_rules, watchdog_rights
+from helpers.domain.watchdog.settings import TenantRule, WatchdogSettings
 from lab.api import Api, ApiError
 from lab.cluster import Lab, LabNode
 from lab.errors import LabError

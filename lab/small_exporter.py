@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from helpers.domain.exposition import exposition
 from helpers.domain.memory import mib_to_bytes
-from helpers.domain.telemetry import Attribution, DeviceSample, Gpu, MemoryReading, Snapshot, TenantUse
-from helpers.domain.telemetry_metrics import families
+from helpers.domain.telemetry.exposition import exposition
+from helpers.domain.telemetry.metrics import families
+from helpers.domain.telemetry.reading import Attribution, DeviceSample, Gpu, MemoryReading, Snapshot, TenantUse
 from lab.usage import PodUsage
 
 PHYSICAL_MIB, RESERVED_MIB = 15360, 450

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import yaml
 
-from helpers.domain import monitoring, names
-from helpers.domain.estate import Estate
-from helpers.domain.watchdog_rights import WATCHDOG_SERVICE_ACCOUNT
-from helpers.domain.watchdog_settings import watchdog_settings
+from helpers.domain import names
+from helpers.domain.estate import monitoring
+from helpers.domain.estate.model import Estate
+from helpers.domain.watchdog.rights import WATCHDOG_SERVICE_ACCOUNT
+from helpers.domain.watchdog.settings import watchdog_settings
 from helpers.rendering.monitoring import rules_text
 from lab.cluster import Lab
 from lab.errors import LabError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cdktf import App
 
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from helpers.rendering.objects import Rendered
 from stacks.constructs.step import helper_program
 from stacks.consumers_stack import ConsumersStack

@@ -7,7 +7,7 @@ from pathlib import Path
 from cdktf import TerraformOutput, TerraformStack
 from constructs import Construct
 
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from helpers.rendering.objects import Rendered
 from stacks.constructs.backend import add_backend
 from stacks.constructs.composition import compose

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from helpers.domain import metric_names
-from helpers.domain.exposition import ExpositionError, parse_exposition
 from helpers.domain.memory import BYTES_PER_MIB, bytes_to_mib_rounded_up
-from helpers.domain.watch_facts import ContainerUse, GpuSample
+from helpers.domain.telemetry import metric_names
+from helpers.domain.telemetry.exposition import ExpositionError, parse_exposition
+from helpers.domain.watchdog.facts import ContainerUse, GpuSample
 
 # What the exporter says of its own sample, card by card.
 UP = metric_names.SAMPLE_UP

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from helpers.adapters.exporter_samples import SampleReader
 from helpers.domain.errors import InputError
-from helpers.domain.exposition import ExpositionError
+from helpers.domain.telemetry.exposition import ExpositionError
 from helpers.ports.clock import Clock
 from helpers.ports.watchdog_telemetry import ExporterTarget, Scrape
 

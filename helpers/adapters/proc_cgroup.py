@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helpers.domain.attribution import ProcessIdentity
-from helpers.domain.cgroup_paths import CgroupMembership, parse_cgroup
-from helpers.domain.telemetry import Failure, Fault, TelemetryError
+from helpers.domain.telemetry.attribution import ProcessIdentity
+from helpers.domain.telemetry.cgroup_paths import CgroupMembership, parse_cgroup
+from helpers.domain.telemetry.reading import Failure, Fault, TelemetryError
 
 _START_TIME_FIELD = 22
 _FIRST_FIELD_AFTER_COMM = 3

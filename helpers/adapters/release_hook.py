@@ -15,8 +15,8 @@ import json
 import time
 from typing import Any
 
-from helpers.domain.estate_watchdog import ReleaseHook
-from helpers.domain.ladder_steps import HookAnswered
+from helpers.domain.estate.watchdog import ReleaseHook
+from helpers.domain.watchdog.ladder_steps import HookAnswered
 
 _LONGEST_ANSWER_BYTES = 256 * 1024
 _LONGEST_TEXT = 120

@@ -6,8 +6,8 @@ from datetime import datetime
 from pathlib import Path
 
 from helpers.domain.errors import InputError
-from helpers.domain.trace import Frame, to_lines
-from helpers.domain.watch_facts import PodFacts
+from helpers.domain.watchdog.facts import PodFacts
+from helpers.domain.watchdog.trace import Frame, to_lines
 from helpers.ports.log import Log
 
 DEFAULT_LIMIT_MIB = 64

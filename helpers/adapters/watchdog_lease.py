@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from helpers.adapters.lease import API_VERSION, LeaderElection, LeaseTimes
 from helpers.domain.errors import Conflict, InputError
-from helpers.domain.watch_facts import ActRecord
+from helpers.domain.watchdog.facts import ActRecord
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 
 # Every third second, a read and a write: 0.7 requests a second, and two more tries before the deadline.

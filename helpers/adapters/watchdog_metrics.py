@@ -8,8 +8,8 @@ from datetime import datetime
 
 import prometheus_client as prometheus
 
-from helpers.domain.decisions import CardState, Reason
 from helpers.domain.memory import mib_to_bytes
+from helpers.domain.watchdog.decisions import CardState, Reason
 
 _PASS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0)
 _CARD = ["node", "gpu", "uuid"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from helpers.domain.card_reserve import CardReserve
 from helpers.domain.errors import Problem
-from helpers.domain.estate import Estate
-from helpers.domain.estate_checks import check_estate
-from helpers.domain.estate_tenants import Tenant
-from helpers.domain.recommendation import Recommendation
+from helpers.domain.estate.checks import check_estate
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.tenants import Tenant
+from helpers.domain.telemetry.card_reserve import CardReserve
+from helpers.domain.watchdog.recommendation import Recommendation
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict
 
 from helpers.domain.errors import CheckFailed
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 
 
 class _Settings(BaseModel):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from helpers.domain.estate import Estate
-from helpers.domain.estate_nodes import Node
-from helpers.domain.estate_tenants import Tenant
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.nodes import Node
+from helpers.domain.estate.tenants import Tenant
 from helpers.domain.seating import Pod, Room, Seating, Slot, seat
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from helpers.domain.ledger import Card, NodeLedger, TenantLine, build_ledger
 
 

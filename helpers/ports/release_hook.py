@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from helpers.domain.estate_watchdog import ReleaseHook
-from helpers.domain.ladder_steps import HookAnswered
+from helpers.domain.estate.watchdog import ReleaseHook
+from helpers.domain.watchdog.ladder_steps import HookAnswered
 
 
 class ReleaseHooks(Protocol):

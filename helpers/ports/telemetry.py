@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from helpers.domain.attribution import CgroupReadings, ProcessIdentity
-from helpers.domain.telemetry import Gpu, GpuReading
+from helpers.domain.telemetry.attribution import CgroupReadings, ProcessIdentity
+from helpers.domain.telemetry.reading import Gpu, GpuReading
 
 
 class Devices(Protocol):

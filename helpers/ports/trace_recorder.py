@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from helpers.domain.trace import Frame
+from helpers.domain.watchdog.trace import Frame
 
 
 class TraceRecorder(Protocol):

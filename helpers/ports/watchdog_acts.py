@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from helpers.domain.watch_facts import ActRecord
+from helpers.domain.watchdog.facts import ActRecord
 
 
 class ActStore(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from helpers.domain.decisions import CardState, Reason
+from helpers.domain.watchdog.decisions import CardState, Reason
 
 
 class WatchdogMetrics(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from helpers.domain.watch_facts import GpuSample
+from helpers.domain.watchdog.facts import GpuSample
 
 
 @dataclass(frozen=True, order=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 from helpers.domain.budget import budget_fields, workload_identity
 from helpers.domain.capacity import capacity_settings
-from helpers.domain.estate import Estate
-from helpers.domain.estate_tenants import Tenant
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.tenants import Tenant
 from helpers.domain.quantity import canonical_count
 from helpers.rendering.objects import RenderedObject, Step, address_of
 from helpers.rendering.pod import tenant_pod

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from helpers.domain.estate import Estate
-from helpers.domain.monitoring import DASHBOARD_UID, Monitoring
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.monitoring import DASHBOARD_UID, Monitoring
+from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering import monitoring_queries as q
 from helpers.rendering.dashboard_panels import SOURCE, Page, Query, fixed, line, override, series, stat
 from helpers.rendering.monitoring_alerts import watchdog_late_seconds

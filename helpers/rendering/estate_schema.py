@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from helpers.rendering.yaml_source import EstatePath
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from helpers.domain import monitoring as names
-from helpers.domain.estate import Estate
-from helpers.domain.monitoring import Monitoring
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.estate import monitoring as names
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.monitoring import Monitoring
+from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering.dashboard import dashboard
 from helpers.rendering.manifest_yaml import to_yaml
 from helpers.rendering.monitoring_alerts import monitoring_alerts

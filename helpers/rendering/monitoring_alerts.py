@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from helpers.domain.estate import Estate
-from helpers.domain.monitoring import JOB_EXPORTER, Monitoring
-from helpers.domain.watch_facts import Outcome
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.monitoring import JOB_EXPORTER, Monitoring
+from helpers.domain.watchdog.facts import Outcome
+from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering import monitoring_queries as q
 
 # The capacity watch looks at every node at least every 300 s; three such looks may fail.

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from helpers.domain import metric_names
-from helpers.domain.estate import Estate
-from helpers.domain.estate_tenants import Tenant
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.tenants import Tenant
+from helpers.domain.telemetry import metric_names
 
 POD_USED = metric_names.POD_USED
 BUDGET = metric_names.TENANT_BUDGET
@@ -24,7 +24,7 @@ TEMPERATURE = metric_names.TEMPERATURE
 CARD_UP = metric_names.SAMPLE_UP
 SAMPLE_TIMESTAMP = metric_names.SAMPLE_TIMESTAMP
 XID_EVENTS = metric_names.XID_EVENTS
-# As `helpers.domain.telemetry_metrics` writes it; a test holds every name here against its output.
+# As `helpers.domain.telemetry.metrics` writes it; a test holds every name here against its output.
 TELEMETRY_UP = "gpu_telemetry_up"
 # As `helpers.adapters.metrics` writes them for the capacity watch.
 ADVERTISED = "gpumem_capacity_advertised_bytes"

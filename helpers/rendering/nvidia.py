@@ -10,8 +10,8 @@ from typing import Any
 
 from helpers.domain import names
 from helpers.domain.capacity import capacity_settings
-from helpers.domain.estate import Estate
-from helpers.domain.estate_nodes import Node
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.nodes import Node
 from helpers.rendering.manifest_yaml import to_yaml
 from helpers.rendering.objects import RenderedObject, Step, address_of
 from helpers.rendering.templates import render_template

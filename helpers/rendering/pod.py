@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from helpers.domain.budget import budget_fields
-from helpers.domain.estate import Estate
-from helpers.domain.estate_tenants import Tenant
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.tenants import Tenant
 
 
 def tenant_pod(estate: Estate, tenant: Tenant) -> dict[str, Any]:

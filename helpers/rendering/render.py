@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from helpers.domain.estate import Estate
-from helpers.domain.watchdog_settings import watchdog_settings
+from helpers.domain.estate.model import Estate
+from helpers.domain.watchdog.settings import watchdog_settings
 from helpers.rendering.consumers import consumer_objects, consumer_steps
 from helpers.rendering.monitoring import monitoring_objects
 from helpers.rendering.nvidia import nvidia_objects, nvidia_steps

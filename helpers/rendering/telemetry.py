@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from helpers.domain import names
-from helpers.domain.estate import Estate
-from helpers.domain.estate_nodes import Node
-from helpers.domain.watchdog_rights import (
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.nodes import Node
+from helpers.domain.watchdog.rights import (
     EXPORTER_SERVICE,
     WATCHDOG_COMPONENT,
     WATCHDOG_SERVICE_ACCOUNT,
     policy_rules,
     watchdog_rights,
 )
-from helpers.domain.watchdog_settings import watchdog_settings
+from helpers.domain.watchdog.settings import watchdog_settings
 from helpers.rendering.nvidia import gpu_tolerations
 from helpers.rendering.objects import RenderedObject, address_of
 from helpers.rendering.templates import render_template

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from helpers.domain.dcgm import read_dcgm
 from helpers.domain.errors import DependencyError
-from helpers.domain.exposition import ExpositionError, parse_exposition
-from helpers.domain.telemetry import DeviceSample, Failure, Fault, Snapshot
+from helpers.domain.telemetry.dcgm import read_dcgm
+from helpers.domain.telemetry.exposition import ExpositionError, parse_exposition
+from helpers.domain.telemetry.reading import DeviceSample, Failure, Fault, Snapshot
 from helpers.ports.clock import Clock
 from helpers.ports.log import Log
 from helpers.services.pod_cache import PodCache

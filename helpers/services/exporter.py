@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from helpers.domain.attribution import (
+from helpers.domain.telemetry.attribution import (
     ProcessIdentity,
     ProcessTenant,
     attribute,
     container_places,
     unknown_pods,
 )
-from helpers.domain.cgroup_paths import CgroupPlace
-from helpers.domain.pod_directory import PodDirectory
-from helpers.domain.telemetry import (
+from helpers.domain.telemetry.cgroup_paths import CgroupPlace
+from helpers.domain.telemetry.pod_directory import PodDirectory
+from helpers.domain.telemetry.reading import (
     Budget,
     DeviceReading,
     DeviceSample,

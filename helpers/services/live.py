@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from helpers.domain.capacity import NodeCapacity, capacity_settings
-from helpers.domain.estate import Estate
-from helpers.domain.estate_tenants import Tenant
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.tenants import Tenant
 from helpers.domain.quantity import Quantity
 from helpers.domain.report import NodeRow, Report, TenantRow, TenantState, static_report
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from helpers.domain.errors import DependencyError
-from helpers.domain.pod_directory import PodDirectory, read_pods
+from helpers.domain.telemetry.pod_directory import PodDirectory, read_pods
 from helpers.ports.clock import Clock
 from helpers.ports.log import Log
 from helpers.ports.telemetry import PodList

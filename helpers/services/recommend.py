@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.domain.arming import ArmingReport, judge_arming
 from helpers.domain.budget_change import Change, Fit, changes_from, check_fit, reserve_changes_from
-from helpers.domain.card_reserve import CardReserve, measure_reserve
 from helpers.domain.errors import CheckFailed
-from helpers.domain.estate import Estate
-from helpers.domain.estate_nodes import Node
-from helpers.domain.recommendation import Recommendation, recommend_all
-from helpers.domain.replay import replay
-from helpers.domain.trace import Trace
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.nodes import Node
+from helpers.domain.telemetry.card_reserve import CardReserve, measure_reserve
+from helpers.domain.watchdog.arming import ArmingReport, judge_arming
+from helpers.domain.watchdog.recommendation import Recommendation, recommend_all
+from helpers.domain.watchdog.replay import replay
+from helpers.domain.watchdog.settings import WatchdogSettings
+from helpers.domain.watchdog.trace import Trace
 
 # nvidia-smi's total and the data sheet's differ by a few MiB (ECC, firmware).
 _SAME_CARD_RATIO = 0.03

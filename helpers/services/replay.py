@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from helpers.domain.errors import InputError
-from helpers.domain.prometheus_trace import TRACE_SERIES, parse_range
-from helpers.domain.replay import Effect, ReplayReport, sweep
-from helpers.domain.trace import Trace, parse_lines
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.watchdog.prometheus_trace import TRACE_SERIES, parse_range
+from helpers.domain.watchdog.replay import Effect, ReplayReport, sweep
+from helpers.domain.watchdog.settings import WatchdogSettings
+from helpers.domain.watchdog.trace import Trace, parse_lines
 from helpers.ports.clock import Clock
 from helpers.ports.range_queries import RangeQueries
 

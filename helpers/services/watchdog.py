@@ -11,12 +11,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from helpers.domain.decisions import Decision, Recycle, is_verdict
 from helpers.domain.errors import ClusterError
-from helpers.domain.recycling import decide
-from helpers.domain.trace import Frame
-from helpers.domain.watch_facts import PodFacts
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.watchdog.decisions import Decision, Recycle, is_verdict
+from helpers.domain.watchdog.facts import PodFacts
+from helpers.domain.watchdog.recycling import decide
+from helpers.domain.watchdog.settings import WatchdogSettings
+from helpers.domain.watchdog.trace import Frame
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster
 from helpers.ports.events import Events

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from helpers.domain.decisions import Recycle
 from helpers.domain.errors import ClusterError
-from helpers.domain.ladder import LadderState, begin, next_step
-from helpers.domain.ladder_steps import (
+from helpers.domain.watchdog.decisions import Recycle
+from helpers.domain.watchdog.facts import ActRecord
+from helpers.domain.watchdog.ladder import LadderState, begin, next_step
+from helpers.domain.watchdog.ladder_steps import (
     Answered,
     CallHook,
     Command,
@@ -30,9 +31,8 @@ from helpers.domain.ladder_steps import (
     Revalidated,
     Wait,
 )
-from helpers.domain.recycling import revalidate
-from helpers.domain.watch_facts import ActRecord
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.watchdog.recycling import revalidate
+from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster, ObjectRef, Removal
 from helpers.ports.leadership import Leadership

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from helpers.domain.decisions import Recycle
 from helpers.domain.errors import ClusterError
-from helpers.domain.watch_facts import ActRecord, Outcome, PodFacts
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.watchdog.decisions import Recycle
+from helpers.domain.watchdog.facts import ActRecord, Outcome, PodFacts
+from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.ports.cluster import ObjectRef
 from helpers.services.watchdog_act import Act, ActPorts
 from helpers.services.watchdog_facts import Facts

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from helpers.domain.pressure import doubt
-from helpers.domain.watch_facts import GpuSample, PodFacts
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.watchdog.facts import GpuSample, PodFacts
+from helpers.domain.watchdog.pressure import doubt
+from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.ports.clock import Clock
 from helpers.ports.log import Log
 from helpers.ports.watchdog_telemetry import Exporters, ExporterTarget, Scrape

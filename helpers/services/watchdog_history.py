@@ -10,11 +10,11 @@ import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from helpers.domain.decisions import Recycle
 from helpers.domain.errors import ClusterError
-from helpers.domain.recycling import CAP_WINDOW
-from helpers.domain.watch_facts import ActRecord, Outcome
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.watchdog.decisions import Recycle
+from helpers.domain.watchdog.facts import ActRecord, Outcome
+from helpers.domain.watchdog.recycling import CAP_WINDOW
+from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.ports.log import Log
 from helpers.ports.watchdog_acts import ActStore
 

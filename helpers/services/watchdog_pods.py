@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from helpers.domain.errors import GpumemError, QuantityError
-from helpers.domain.watch_facts import PodFacts
-from helpers.domain.watchdog_settings import TenantRule, WatchdogSettings
+from helpers.domain.watchdog.facts import PodFacts
+from helpers.domain.watchdog.settings import TenantRule, WatchdogSettings
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 from helpers.services.capacity_observation import pod_budget_mib
 

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from helpers.domain.watch_facts import GpuSample
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.watchdog.facts import GpuSample
+from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.ports.watchdog_telemetry import ExporterTarget, Scrape
 
 # The floor of the interval: used where a card is under its floor, or will be before the next look.

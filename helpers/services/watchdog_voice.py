@@ -10,9 +10,9 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any
 
-from helpers.domain.decisions import Decision, Reason, Recycle, Refusal
-from helpers.domain.ladder import StepReport
-from helpers.domain.watch_facts import ActRecord, Outcome, PodFacts
+from helpers.domain.watchdog.decisions import Decision, Reason, Recycle, Refusal
+from helpers.domain.watchdog.facts import ActRecord, Outcome, PodFacts
+from helpers.domain.watchdog.ladder import StepReport
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Manifest
 from helpers.ports.events import Events

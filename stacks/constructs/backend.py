@@ -9,8 +9,8 @@ import jsii
 from cdktf import LocalBackend, TerraformBackend, TerraformRemoteState, TerraformStack
 from constructs import Construct
 
-from helpers.domain.estate import Backend
-from helpers.domain.state_backend import backend_config
+from helpers.domain.estate.model import Backend
+from helpers.domain.estate.state_backend import backend_config
 
 DEFAULT_ESTATE = "gpumem.yaml"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cdktf import TerraformProvider, TerraformProviderGeneratorMetadata, TerraformStack
 
-from helpers.domain.estate import Terraform
+from helpers.domain.estate.model import Terraform
 
 
 def add_providers(stack: TerraformStack, terraform: Terraform) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from docs import generate
 from docs.generate import generated, rows_of_schema
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from helpers.rendering.estate_file import load_estate
 from helpers.rendering.estate_schema import estate_schema
 from helpers.rendering.yaml_source import EstatePath, read_document

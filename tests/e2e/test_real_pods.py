@@ -20,10 +20,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from helpers.domain import metric_names, names
-from helpers.domain.estate import Estate
+from helpers.domain import names
+from helpers.domain.estate.model import Estate
 from helpers.domain.memory import BYTES_PER_MIB
-from helpers.domain.watchdog_rights import EXPORTER_SERVICE, WATCHDOG_COMPONENT
+from helpers.domain.telemetry import metric_names
+from helpers.domain.watchdog.rights import EXPORTER_SERVICE, WATCHDOG_COMPONENT
 from helpers.rendering.estate_file import load_estate
 from helpers.rendering.manifest_yaml import to_yaml
 from helpers.rendering.objects import RenderedObject

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from helpers.domain.attribution import CgroupReadings, ProcessIdentity
-from helpers.domain.cgroup_paths import parse_cgroup
 from helpers.domain.errors import DependencyError
-from helpers.domain.telemetry import (
+from helpers.domain.telemetry.attribution import CgroupReadings, ProcessIdentity
+from helpers.domain.telemetry.cgroup_paths import parse_cgroup
+from helpers.domain.telemetry.reading import (
     DeviceReading,
     Fault,
     Gpu,

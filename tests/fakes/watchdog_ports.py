@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
-from helpers.domain.decisions import CardState, Reason
 from helpers.domain.errors import ClusterError
-from helpers.domain.estate_watchdog import ReleaseHook
-from helpers.domain.ladder_steps import HookAnswered
-from helpers.domain.watch_facts import ActRecord
+from helpers.domain.estate.watchdog import ReleaseHook
+from helpers.domain.watchdog.decisions import CardState, Reason
+from helpers.domain.watchdog.facts import ActRecord
+from helpers.domain.watchdog.ladder_steps import HookAnswered
 
 
 class FakeActs:

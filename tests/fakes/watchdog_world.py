@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from helpers.domain.decisions import Decision, Reason
-from helpers.domain.estate_watchdog import ReleaseHook
-from helpers.domain.trace import Frame
-from helpers.domain.watch_facts import ContainerUse, GpuSample
-from helpers.domain.watchdog_settings import TenantRule, WatchdogSettings
+from helpers.domain.estate.watchdog import ReleaseHook
+from helpers.domain.watchdog.decisions import Decision, Reason
+from helpers.domain.watchdog.facts import ContainerUse, GpuSample
+from helpers.domain.watchdog.settings import TenantRule, WatchdogSettings
+from helpers.domain.watchdog.trace import Frame
 from helpers.ports.cluster import ObjectRef
 from helpers.ports.watchdog_telemetry import ExporterTarget, Scrape
 from helpers.services.watchdog import Watchdog, WatchdogPorts

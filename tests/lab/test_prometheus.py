@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers.domain.exposition import Family, exposition
-from helpers.domain.monitoring import JOB_EXPORTER, Monitoring
-from helpers.domain.watchdog_settings import watchdog_settings
+from helpers.domain.estate.monitoring import JOB_EXPORTER, Monitoring
+from helpers.domain.telemetry.exposition import Family, exposition
+from helpers.domain.watchdog.settings import watchdog_settings
 from helpers.rendering.dashboard import dashboard
 from helpers.rendering.monitoring import rules_text
 from lab import processes

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from helpers.domain.watchdog_rights import watchdog_rights
+from helpers.domain.watchdog.rights import watchdog_rights
 from lab.cluster import Lab
 from lab.incident import Running, Tenants, grant, t4_node, wait_free, watchdog
 from lab.small_exporter import LabExporter, lab_exporter

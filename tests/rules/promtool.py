@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from helpers.domain.estate import Estate
-from helpers.domain.monitoring import Monitoring
-from helpers.domain.watchdog_settings import WatchdogSettings, watchdog_settings
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.monitoring import Monitoring
+from helpers.domain.watchdog.settings import WatchdogSettings, watchdog_settings
 from helpers.rendering.monitoring import rules_text
 from helpers.rendering.monitoring_alerts import monitoring_alerts
 from lab.programs import Program

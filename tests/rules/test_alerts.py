@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.domain.watchdog_settings import watchdog_settings
+from helpers.domain.watchdog.settings import watchdog_settings
 from helpers.rendering.monitoring import rule_groups
 from lab.programs import Program
 from tests.rules.card_cases import CARD_CASES, LABELS_A, TEXT_A, card, mib

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from helpers.domain.monitoring import Monitoring
+from helpers.domain.estate.monitoring import Monitoring
 from helpers.rendering.monitoring import monitoring_objects, scrape_text
 from lab.programs import Program
 from tests.rules.promtool import Rules, promtool_run

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from helpers.rendering.render import render
 from stacks.app import synthesize
 from tests.synth.estates import EXAMPLE, shipped

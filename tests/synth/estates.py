@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from helpers.rendering.estate_file import load_estate, parse_estate
 
 PROJECT = Path(__file__).resolve().parents[2]

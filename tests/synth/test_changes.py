@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from tests.synth.conftest import Stacks
 from tests.synth.estates import example
 

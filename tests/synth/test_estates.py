@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from helpers.domain.quantity import Quantity
 from helpers.rendering.objects import RenderedObject, Step
 from helpers.rendering.render import render

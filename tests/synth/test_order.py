@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from tests.synth.conftest import Stacks
 from tests.synth.estates import SHIPPED, shipped
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from lab.standins.install import choose_providers
 from lab.terraform_run import find_terraform
 from tests.synth.conftest import Stacks

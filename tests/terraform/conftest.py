@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from helpers.rendering.estate_file import load_estate
 from lab import cluster
 from lab.cluster import Lab

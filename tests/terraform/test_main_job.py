@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from helpers.adapters.kubernetes_ import connect
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from helpers.services.live import tenant_states
 from lab.cluster import Lab
 from lab.terraform_run import TerraformRun

@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 import yaml
 
-from helpers.domain.arming import ArmingReport, judge_arming
-from helpers.domain.replay import ReplayReport, replay
-from helpers.domain.trace import Frame, Trace
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.watchdog.arming import ArmingReport, judge_arming
+from helpers.domain.watchdog.replay import ReplayReport, replay
+from helpers.domain.watchdog.settings import WatchdogSettings
+from helpers.domain.watchdog.trace import Frame, Trace
 from helpers.services.recommend import arm
 from tests.cases.recycling.world import NOW, pod, rule, sample
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 import pytest
 
-from helpers.domain.attribution import (
+from helpers.domain.telemetry.attribution import (
     CgroupReadings,
     ProcessTenant,
     attribute,
     container_places,
     unknown_pods,
 )
-from helpers.domain.pod_directory import LIMIT_VARIABLES, PodDirectory, read_pods
-from helpers.domain.telemetry import Attribution, CgroupReading, DeviceReading, Refusal
+from helpers.domain.telemetry.pod_directory import LIMIT_VARIABLES, PodDirectory, read_pods
+from helpers.domain.telemetry.reading import Attribution, CgroupReading, DeviceReading, Refusal
 from tests.fakes.telemetry import GIB, RESOURCE, cgroup_v2, container_id, pod, process, reading, uid
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.domain.cgroup_paths import CgroupPlace, parse_cgroup
+from helpers.domain.telemetry.cgroup_paths import CgroupPlace, parse_cgroup
 
 UID = "0a1b2c3d-1111-4222-8333-0123456789ab"
 UNDERSCORED = UID.replace("-", "_")

@@ -10,10 +10,10 @@ import pytest
 
 from helpers.apps.cli import __main__ as cli
 from helpers.domain.errors import ExitCode, InputError
-from helpers.domain.incident import incident_trace
-from helpers.domain.prometheus_trace import TRACE_SERIES
-from helpers.domain.trace import to_lines
-from helpers.domain.watchdog_settings import watchdog_settings
+from helpers.domain.watchdog.incident import incident_trace
+from helpers.domain.watchdog.prometheus_trace import TRACE_SERIES
+from helpers.domain.watchdog.settings import watchdog_settings
+from helpers.domain.watchdog.trace import to_lines
 from helpers.rendering.estate_file import load_estate
 from helpers.services.replay import fetched_trace
 from tests.fakes.outside import FakeClock

@@ -21,14 +21,14 @@ RULE_CALLS = ("Problem", "broken_rule")
 RULE_MODULES = [
     importlib.import_module(f"helpers.domain.{name}")
     for name in (
-        "estate_arithmetic",
-        "estate_base",
-        "estate_checks",
-        "estate_nodes",
-        "estate_pod_checks",
-        "estate_tenants",
-        "estate_texts",
-        "state_backend",
+        "estate.arithmetic",
+        "estate.base",
+        "estate.checks",
+        "estate.nodes",
+        "estate.pod_checks",
+        "estate.tenants",
+        "estate.texts",
+        "estate.state_backend",
     )
 ]
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from helpers.domain.estate import Image
-from helpers.domain.estate_checks import did_you_mean
-from helpers.domain.estate_nodes import Node
-from helpers.domain.estate_pod_checks import is_pinned
-from helpers.domain.estate_tenants import Strategy, Tenant
-from helpers.domain.estate_texts import CronSchedule, ExtendedResource, ImageRepository, ImageTag, VersionConstraint
+from helpers.domain.estate.checks import did_you_mean
+from helpers.domain.estate.model import Image
+from helpers.domain.estate.nodes import Node
+from helpers.domain.estate.pod_checks import is_pinned
+from helpers.domain.estate.tenants import Strategy, Tenant
+from helpers.domain.estate.texts import CronSchedule, ExtendedResource, ImageRepository, ImageTag, VersionConstraint
 
 T4 = {"model": "Tesla T4", "count": 1, "physical_mib": 15360, "reserve_mib": 1360}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from helpers.domain.attribution import ProcessIdentity
-from helpers.domain.telemetry import Failure, Fault, Gpu, GpuReading, Snapshot
+from helpers.domain.telemetry.attribution import ProcessIdentity
+from helpers.domain.telemetry.reading import Failure, Fault, Gpu, GpuReading, Snapshot
 from helpers.services.exporter import Sampler, SampleRules
 from helpers.services.pod_cache import PodCache
 from tests.fakes.telemetry import (

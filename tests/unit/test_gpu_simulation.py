@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from helpers.domain.estate_nodes import Node
+from helpers.domain.estate.nodes import Node
 from lab.fake_nvml.state import STATE_VARIABLE
 from lab.gpu_simulation import Card, GpuSimulation, cards_of
 from lab.usage import PodUsage, UsageStore

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.domain.estate_nodes import Gpu, Node, SharedResource, Sharing, TimeSlicing
+from helpers.domain.estate.nodes import Gpu, Node, SharedResource, Sharing, TimeSlicing
 from helpers.rendering.estate_file import load_estate
 from lab.errors import LabInputError
 from lab.estate_nodes import labels_of, node_of_kind, nodes_of_estate

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from helpers.domain.ledger import Ledger, build_ledger
 from helpers.rendering.estate_file import load_estate
 

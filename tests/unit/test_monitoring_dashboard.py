@@ -10,8 +10,8 @@ import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from helpers.domain.monitoring import Monitoring
-from helpers.domain.watchdog_settings import watchdog_settings
+from helpers.domain.estate.monitoring import Monitoring
+from helpers.domain.watchdog.settings import watchdog_settings
 from helpers.rendering.dashboard import dashboard
 from tests.synth.estates import example
 

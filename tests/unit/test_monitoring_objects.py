@@ -13,11 +13,11 @@ from prometheus_client import generate_latest
 from pydantic import ValidationError
 
 from helpers.adapters.metrics import PrometheusCapacityMetrics, new_registry
-from helpers.domain.estate import Estate
-from helpers.domain.monitoring import Monitoring
-from helpers.domain.telemetry import Attribution, Budget, DeviceSample, Gpu, MemoryReading, Sensors, Snapshot
-from helpers.domain.telemetry_metrics import families
-from helpers.domain.watchdog_settings import WatchdogSettings, watchdog_settings
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.monitoring import Monitoring
+from helpers.domain.telemetry.metrics import families
+from helpers.domain.telemetry.reading import Attribution, Budget, DeviceSample, Gpu, MemoryReading, Sensors, Snapshot
+from helpers.domain.watchdog.settings import WatchdogSettings, watchdog_settings
 from helpers.rendering.monitoring import monitoring_objects, rule_groups, rules_text, scrape_text
 from helpers.rendering.monitoring_alerts import Alert, monitoring_alerts
 from helpers.rendering.monitoring_queries import grown, pods_of_elastic_tenants

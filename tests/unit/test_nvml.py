@@ -15,7 +15,7 @@ import pytest
 
 from helpers.adapters.nvml.gpus import NvmlDevices
 from helpers.adapters.nvml.workers import Hung, Worker
-from helpers.domain.telemetry import (
+from helpers.domain.telemetry.reading import (
     CgroupReading,
     DeviceReading,
     Failure,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.adapters.proc_cgroup import HostProc
-from helpers.domain.telemetry import Failure, TelemetryError
+from helpers.domain.telemetry.reading import Failure, TelemetryError
 from lab.fake_nvml.host_proc import HostProcess, HostProcTree
 from tests.fakes.telemetry import cgroup_v2, uid
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from helpers.rendering.estate_file import load_estate
 from helpers.rendering.render import render
 from lab.errors import LabError

@@ -11,11 +11,19 @@ from random import Random
 import pytest
 
 from helpers.domain.budget_change import BudgetChange, ReserveChange, check_fit
-from helpers.domain.card_reserve import measure_reserve
 from helpers.domain.errors import CheckFailed
-from helpers.domain.estate import Estate
-from helpers.domain.recommendation import Confidence, Leak, PodUse, UsePoint, percentile, recommend, use_by_tenant
-from helpers.domain.trace import Frame, Trace
+from helpers.domain.estate.model import Estate
+from helpers.domain.telemetry.card_reserve import measure_reserve
+from helpers.domain.watchdog.recommendation import (
+    Confidence,
+    Leak,
+    PodUse,
+    UsePoint,
+    percentile,
+    recommend,
+    use_by_tenant,
+)
+from helpers.domain.watchdog.trace import Frame, Trace
 from helpers.rendering.estate_edit import edit_file
 from helpers.rendering.estate_file import load_estate
 from helpers.services.recommend import advise, write_advice

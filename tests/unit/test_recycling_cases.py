@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.domain.recycling import decide
+from helpers.domain.watchdog.recycling import decide
 from tests.cases.recycling.world import CASES, NOW, load_case, shown
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from helpers.domain.decisions import CardState, Recycle
-from helpers.domain.estate_watchdog import ReleaseHook
-from helpers.domain.ladder import LadderState, Rung, begin, next_step
-from helpers.domain.ladder_steps import (
+from helpers.domain.estate.watchdog import ReleaseHook
+from helpers.domain.watchdog.decisions import CardState, Recycle
+from helpers.domain.watchdog.facts import Outcome
+from helpers.domain.watchdog.ladder import LadderState, Rung, begin, next_step
+from helpers.domain.watchdog.ladder_steps import (
     Answered,
     CallHook,
     Command,
@@ -27,8 +28,7 @@ from helpers.domain.ladder_steps import (
     Revalidated,
     Wait,
 )
-from helpers.domain.watch_facts import Outcome
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.watchdog.settings import WatchdogSettings
 from tests.cases.recycling.world import NOW, ago, pod, settings
 
 HOOK = ReleaseHook(port=11434, path="/api/generate", body='{"model":"m","keep_alive":0}')

@@ -10,11 +10,11 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.domain.decisions import Decision, Reason, Recycle, Refusal, is_verdict
-from helpers.domain.pressure import doubt
-from helpers.domain.recycling import CAP_WINDOW, decide, revalidate
-from helpers.domain.watch_facts import ActRecord, ContainerUse, GpuSample, PodFacts
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.watchdog.decisions import Decision, Reason, Recycle, Refusal, is_verdict
+from helpers.domain.watchdog.facts import ActRecord, ContainerUse, GpuSample, PodFacts
+from helpers.domain.watchdog.pressure import doubt
+from helpers.domain.watchdog.recycling import CAP_WINDOW, decide, revalidate
+from helpers.domain.watchdog.settings import WatchdogSettings
 from tests.cases.recycling.world import NOW, ago, rule
 
 NODES = ("n1", "n2")

@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from helpers.domain.decisions import Decision, Reason, Recycle, Refusal
-from helpers.domain.recycling import decide, revalidate, still_valid
-from helpers.domain.watch_facts import ActRecord, GpuSample, PodFacts
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.watchdog.decisions import Decision, Reason, Recycle, Refusal
+from helpers.domain.watchdog.facts import ActRecord, GpuSample, PodFacts
+from helpers.domain.watchdog.recycling import decide, revalidate, still_valid
+from helpers.domain.watchdog.settings import WatchdogSettings
 from tests.cases.recycling.world import NOW, act, pod, sample, settings
 
 LATER = NOW + timedelta(seconds=2)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from helpers.domain.errors import EstateInvalid
-from helpers.domain.estate import Backend
-from helpers.domain.state_backend import STATE_SETTING, backend_config, backend_problems
+from helpers.domain.estate.model import Backend
+from helpers.domain.estate.state_backend import STATE_SETTING, backend_config, backend_problems
 from tests.synth.estates import example
 
 

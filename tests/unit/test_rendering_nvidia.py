@@ -10,7 +10,7 @@ import pytest
 
 from helpers.domain import names
 from helpers.domain.capacity import CapacitySettings, capacity_settings
-from helpers.domain.estate import Estate
+from helpers.domain.estate.model import Estate
 from helpers.rendering.objects import Rendered
 from helpers.rendering.render import render
 from tests.synth.estates import example

@@ -8,8 +8,8 @@ import pytest
 
 from helpers.apps.exporter.__main__ import settings_from
 from helpers.domain import names
-from helpers.domain.watchdog_rights import EXPORTER_SERVICE
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.watchdog.rights import EXPORTER_SERVICE
+from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering.objects import Rendered
 from helpers.rendering.render import render
 from helpers.rendering.telemetry import exporter_arguments, watchdog_arguments

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.domain import metric_names as m
 from helpers.domain.errors import InputError
-from helpers.domain.incident import USED_AFTER_MIB, USED_AT_PEAK_MIB, IncidentShape, incident_trace
 from helpers.domain.memory import mib_to_bytes
-from helpers.domain.prometheus_trace import parse_range
-from helpers.domain.replay import Effect, replay, sweep
-from helpers.domain.trace import Frame, Trace, parse_lines, to_lines
-from helpers.domain.watchdog_settings import WatchdogSettings, watchdog_settings
+from helpers.domain.telemetry import metric_names as m
+from helpers.domain.watchdog.incident import USED_AFTER_MIB, USED_AT_PEAK_MIB, IncidentShape, incident_trace
+from helpers.domain.watchdog.prometheus_trace import parse_range
+from helpers.domain.watchdog.replay import Effect, replay, sweep
+from helpers.domain.watchdog.settings import WatchdogSettings, watchdog_settings
+from helpers.domain.watchdog.trace import Frame, Trace, parse_lines, to_lines
 from helpers.rendering.estate_file import load_estate
 from helpers.services.replay import load_trace, replay_choices, summary
 from tests.cases.recycling.world import NOW, ago, pod, rule, sample

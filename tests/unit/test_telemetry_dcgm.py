@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from helpers.domain.dcgm import DcgmDevices, read_dcgm
 from helpers.domain.errors import DependencyError
-from helpers.domain.exposition import parse_exposition
-from helpers.domain.telemetry import Failure
+from helpers.domain.telemetry.dcgm import DcgmDevices, read_dcgm
+from helpers.domain.telemetry.exposition import parse_exposition
+from helpers.domain.telemetry.reading import Failure
 from helpers.services.dcgm import DcgmSampler
 from tests.fakes.telemetry import NOW, FakeClock, FakeLog
 

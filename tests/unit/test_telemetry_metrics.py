@@ -10,8 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from helpers.adapters.exporter_samples import SampleReader
 from helpers.apps.exporter.board import Board
-from helpers.domain.exposition import ExpositionError, Family, exposition, parse_exposition
-from helpers.domain.telemetry import (
+from helpers.domain.telemetry.exposition import ExpositionError, Family, exposition, parse_exposition
+from helpers.domain.telemetry.metrics import families
+from helpers.domain.telemetry.reading import (
     Attribution,
     Budget,
     CgroupReading,
@@ -25,7 +26,6 @@ from helpers.domain.telemetry import (
     Snapshot,
     TenantUse,
 )
-from helpers.domain.telemetry_metrics import families
 from tests.fakes.telemetry import GIB, NOW, FakeClock
 
 CARD = Gpu(0, "GPU-0", "Tesla T4")

@@ -21,11 +21,11 @@ from helpers.adapters.release_hook import HttpReleaseHooks
 from helpers.adapters.trace_file import TraceFile
 from helpers.adapters.watchdog_lease import MOST_RECORDS_COUNT, LeaseActs, WatchdogElection
 from helpers.adapters.watchdog_metrics import PrometheusWatchdogMetrics
-from helpers.domain.decisions import CardState
 from helpers.domain.errors import ClusterError, Conflict, InputError
-from helpers.domain.estate_watchdog import ReleaseHook
-from helpers.domain.trace import Frame, parse_lines
-from helpers.domain.watch_facts import ActRecord, Outcome
+from helpers.domain.estate.watchdog import ReleaseHook
+from helpers.domain.watchdog.decisions import CardState
+from helpers.domain.watchdog.facts import ActRecord, Outcome
+from helpers.domain.watchdog.trace import Frame, parse_lines
 from helpers.ports.cluster import ObjectRef
 from helpers.services.watchdog_pods import PodReading, PodView, trimmed, watched_pod
 from helpers.services.watchdog_targets import targets_of

@@ -14,11 +14,20 @@ import pytest
 from helpers.adapters.exporter_samples import SampleReader
 from helpers.adapters.exporter_scrape import HttpExporters, parse_target
 from helpers.domain.errors import InputError
-from helpers.domain.exposition import ExpositionError, exposition
 from helpers.domain.memory import mib_to_bytes
-from helpers.domain.telemetry import Attribution, DeviceSample, Failure, Fault, Gpu, MemoryReading, Snapshot, TenantUse
-from helpers.domain.telemetry_metrics import families
-from helpers.domain.watch_facts import ContainerUse
+from helpers.domain.telemetry.exposition import ExpositionError, exposition
+from helpers.domain.telemetry.metrics import families
+from helpers.domain.telemetry.reading import (
+    Attribution,
+    DeviceSample,
+    Failure,
+    Fault,
+    Gpu,
+    MemoryReading,
+    Snapshot,
+    TenantUse,
+)
+from helpers.domain.watchdog.facts import ContainerUse
 from helpers.ports.watchdog_telemetry import ExporterTarget
 from tests.fakes.outside import FakeClock
 

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from helpers.domain.decisions import Reason
 from helpers.domain.errors import ClusterError, Conflict
-from helpers.domain.ladder_steps import HookAnswered
-from helpers.domain.watch_facts import ContainerUse, GpuSample, Outcome
+from helpers.domain.watchdog.decisions import Reason
+from helpers.domain.watchdog.facts import ContainerUse, GpuSample, Outcome
+from helpers.domain.watchdog.ladder_steps import HookAnswered
 from tests.fakes.outside import FakeLeadership
 from tests.fakes.watchdog_world import FLOOR_MIB, TARGET, World, hook, incident, pod_ref, rule, settings
 

@@ -12,8 +12,8 @@ import pynvml
 from helpers.adapters.nvml.library import fault_of, optional, read_cgroups, read_gpu
 from helpers.adapters.nvml.workers import Hung, Pending, Worker
 from helpers.adapters.nvml.xid_events import XidEvents
-from helpers.domain.attribution import CgroupReadings
-from helpers.domain.telemetry import Failure, Fault, Gpu, GpuReading, RestartNeeded, TelemetryError
+from helpers.domain.telemetry.attribution import CgroupReadings
+from helpers.domain.telemetry.reading import Failure, Fault, Gpu, GpuReading, RestartNeeded, TelemetryError
 
 # After these the library's own state is void, and only a fresh nvmlInit brings the cards back.
 _STALE_HANDLES = (Failure.DRIVER, Failure.GPU_LOST)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import pynvml
 
-from helpers.domain.attribution import CgroupReadings
-from helpers.domain.telemetry import (
+from helpers.domain.telemetry.attribution import CgroupReadings
+from helpers.domain.telemetry.reading import (
     CgroupReading,
     DeviceReading,
     Failure,

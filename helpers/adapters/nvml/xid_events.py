@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pynvml
 
-from helpers.domain.telemetry import Gpu
+from helpers.domain.telemetry.reading import Gpu
 
 _WAIT_MILLISECONDS = 200
 _STOP_SECONDS = 2.0

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from helpers.domain import names
 from helpers.domain.errors import InputError
-from helpers.domain.estate import Estate
-from helpers.domain.estate_checks import did_you_mean
-from helpers.domain.estate_tenants import Tenant
+from helpers.domain.estate.checks import did_you_mean
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.tenants import Tenant
 from helpers.ports.cluster import Cluster
 from helpers.ports.log import Log
 from helpers.rendering.estate_file import load_estate

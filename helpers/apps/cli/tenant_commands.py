@@ -22,8 +22,8 @@ from helpers.apps.cli.context import (
 from helpers.domain import names
 from helpers.domain.budget import BudgetFields, WorkloadIdentity, budget_fields, workload_identity
 from helpers.domain.errors import InputError
-from helpers.domain.estate import Estate
-from helpers.domain.estate_tenants import Tenant
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.tenants import Tenant
 from helpers.services.budget import set_budget, unset_budget
 from helpers.services.outcome import Outcome
 from helpers.services.release import release as release_workload

@@ -11,12 +11,12 @@ import click
 from helpers.apps.cli.context import cluster_options, connect_cluster, estate_option, load_app, read_estate
 from helpers.apps.cli.output import coloured, emit_data, output_option, table
 from helpers.domain import names
-from helpers.domain.arming import ArmingReport
 from helpers.domain.errors import ExitCode
-from helpers.domain.estate import Estate
-from helpers.domain.recommendation import Recommendation
-from helpers.domain.trace import Trace
-from helpers.domain.watchdog_settings import WatchdogSettings, watchdog_settings
+from helpers.domain.estate.model import Estate
+from helpers.domain.watchdog.arming import ArmingReport
+from helpers.domain.watchdog.recommendation import Recommendation
+from helpers.domain.watchdog.settings import WatchdogSettings, watchdog_settings
+from helpers.domain.watchdog.trace import Trace
 from helpers.rendering.estate_edit import edit_file
 from helpers.services.recommend import Advice, advise, write_advice
 from helpers.services.recommend import arm as judge

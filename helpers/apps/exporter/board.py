@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from helpers.domain.exposition import exposition
-from helpers.domain.telemetry import Snapshot
-from helpers.domain.telemetry_metrics import aged, families
+from helpers.domain.telemetry.exposition import exposition
+from helpers.domain.telemetry.metrics import aged, families
+from helpers.domain.telemetry.reading import Snapshot
 from helpers.ports.clock import Clock
 
 # Far above any round: a probe that fails restarts the process, which only a stuck one needs.

@@ -14,11 +14,11 @@ from helpers.adapters.process import stopped_by_signal
 from helpers.apps.exporter.board import Board
 from helpers.apps.exporter.server import MetricsServer
 from helpers.apps.exporter.settings import ExporterSettings
-from helpers.domain.attribution import ProcessTenant
 from helpers.domain.errors import ExitCode, InputError
-from helpers.domain.exposition import exposition
-from helpers.domain.telemetry import Budget, RestartNeeded, Snapshot
-from helpers.domain.telemetry_metrics import families
+from helpers.domain.telemetry.attribution import ProcessTenant
+from helpers.domain.telemetry.exposition import exposition
+from helpers.domain.telemetry.metrics import families
+from helpers.domain.telemetry.reading import Budget, RestartNeeded, Snapshot
 from helpers.ports.clock import Clock
 from helpers.ports.log import Log
 from helpers.ports.telemetry import PodList

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from helpers.domain.exposition import CONTENT_TYPE
+from helpers.domain.telemetry.exposition import CONTENT_TYPE
 
 _MOST_CONNECTIONS = 16
 _REQUEST_SECONDS = 5.0

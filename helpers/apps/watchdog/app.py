@@ -22,8 +22,8 @@ from helpers.adapters.watchdog_lease import WATCHDOG_LEASE_TIMES, LeaseActs, Wat
 from helpers.adapters.watchdog_metrics import PrometheusWatchdogMetrics
 from helpers.apps.watchdog.settings import RunSettings
 from helpers.domain.memory import BYTES_PER_MIB
-from helpers.domain.watchdog_rights import WATCHDOG_COMPONENT, WATCHDOG_LEASE
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.watchdog.rights import WATCHDOG_COMPONENT, WATCHDOG_LEASE
+from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster
 from helpers.ports.log import Log
@@ -41,7 +41,7 @@ def run_watchdog(
     """Watches until SIGTERM or SIGINT (or `stop()`); an act in hand is left to the next leader, whole.
 
     Args:
-        cluster: The API; its rights are `domain.watchdog_rights`.
+        cluster: The API; its rights are `domain.watchdog.rights`.
         settings: When and how a tenant is recycled.
         run: How this process runs.
         stop: In place of the signals, for a caller that is not the main thread.

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from helpers.adapters.process import read_document
 from helpers.adapters.trace_file import DEFAULT_LIMIT_MIB
 from helpers.domain import names
-from helpers.domain.watchdog_rights import EXPORTER_SERVICE
-from helpers.domain.watchdog_settings import WatchdogSettings
+from helpers.domain.watchdog.rights import EXPORTER_SERVICE
+from helpers.domain.watchdog.settings import WatchdogSettings
 
 DEFAULT_METRICS_ADDRESS = f"127.0.0.1:{names.WATCHDOG_METRICS_PORT}"
 

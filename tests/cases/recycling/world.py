@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from helpers.domain.decisions import Decision, NoAction, Recycle
-from helpers.domain.watch_facts import ActRecord, ContainerUse, GpuSample, Outcome, PodFacts
-from helpers.domain.watchdog_settings import TenantRule, WatchdogSettings
+from helpers.domain.watchdog.decisions import Decision, NoAction, Recycle
+from helpers.domain.watchdog.facts import ActRecord, ContainerUse, GpuSample, Outcome, PodFacts
+from helpers.domain.watchdog.settings import TenantRule, WatchdogSettings
 
 NOW = datetime(2026, 6, 2, 8, 0, tzinfo=UTC)
 CASES = Path(__file__).parent

@@ -1,0 +1,1 @@
+"""What an estate file declares, and what makes it invalid."""

@@ -1,0 +1,198 @@
+"""What the blocks of an estate must agree on; the arithmetic itself is in `estate_arithmetic`.
+
+Every check returns Problems with estate paths; none raises, so that all of them are reported at
+once. `always_on_overcommit` is a check of its own because review judges it instead of refusing it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from helpers.domain.errors import Problem
+from helpers.domain.estate.arithmetic import always_on_overcommit, rollouts, shares, tenants_fit_a_card
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.nodes import Node
+from helpers.domain.estate.pod_checks import IMAGE_IS_PINNED, is_pinned, pod_problems
+from helpers.domain.estate.state_backend import backend_problems
+from helpers.domain.estate.tenants import Tenant
+from helpers.domain.ledger import Ledger, build_ledger
+
+Check = Callable[[Estate], Iterable[Problem]]
+LedgerCheck = Callable[[Estate, Ledger], Iterable[Problem]]
+
+_MOST_NAMES_SHOWN = 12
+
+
+def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Problem]:
+    """All problems of `estate`, errors and warnings, in the order of the checks."""
+    checks: tuple[Check, ...] = (
+        _unique_names,
+        _one_workload_once,
+        _selectors_do_not_nest,
+        _references,
+        _quotas,
+        tenants_fit_a_card,
+        _models,
+        pod_problems,
+        _watchdog_floor,
+        _device_plugin,
+        backend_problems,
+    )
+    ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts)
+    if not allow_overcommit:
+        ledger_checks = (*ledger_checks, always_on_overcommit)
+    ledger = build_ledger(estate)
+    found = [problem for check in checks for problem in check(estate)]
+    return found + [problem for check in ledger_checks for problem in check(estate, ledger)]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`did you mean "x"?`, or the list of what is known, for a repair line."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    more = f", … ({len(names)} in all)" if len(names) > _MOST_NAMES_SHOWN else ""
+    return f"known: {', '.join(names[:_MOST_NAMES_SHOWN])}{more}" if names else "none is declared"
+
+
+def _unique_names(estate: Estate) -> Iterator[Problem]:
+    yield from _duplicates("nodes", "name", [node.name for node in estate.nodes])
+    yield from _duplicates("tenants", "name", [tenant.name for tenant in estate.tenants])
+    yield from _duplicates("priority_classes", "name", [item.name for item in estate.priority_classes])
+    yield from _duplicates("quotas", "namespace", [quota.namespace for quota in estate.quotas])
+    for index, node in enumerate(estate.nodes):
+        if node.sharing is not None:
+            resources = node.sharing.timeSlicing.resources
+            yield from _duplicates(f"nodes[{index}].sharing.timeSlicing.resources", "name", [r.name for r in resources])
+
+
+def _duplicates(block: str, key: str, values: Sequence[str]) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for index, value in enumerate(values):
+        if value in first:
+            rule = f"{key} is unique within {block}; {block}[{first[value]}] has it too"
+            yield Problem(f"{block}[{index}].{key}", value, rule, f"give one of the two another {key}, or remove it")
+        first.setdefault(value, index)
+
+
+def _one_workload_once(estate: Estate) -> Iterator[Problem]:
+    first: dict[tuple[str, str, str], Tenant] = {}
+    for index, tenant in enumerate(estate.tenants):
+        owner = first.setdefault(tenant.key, tenant)
+        if owner is not tenant:
+            namespace, kind, name = tenant.key
+            yield Problem(
+                f"tenants[{index}].workload",
+                f"{kind} {namespace}/{name}",
+                f"a workload is one tenant; {owner.name} declares it already",
+                "keep one of the two, with the budget of the whole pod",
+            )
+
+
+def _selectors_do_not_nest(estate: Estate) -> Iterator[Problem]:
+    for index, node in enumerate(estate.nodes):
+        for other in estate.nodes[:index]:
+            if node.name != other.name and _nested(node, other):
+                yield Problem(
+                    f"nodes[{index}]",
+                    node.name,
+                    f"a machine belongs to one entry, and every machine of one of {node.name}, {other.name} "
+                    "matches the other as well",
+                    "add a label that tells the two kinds apart to both selectors",
+                )
+
+
+def _nested(one: Node, other: Node) -> bool:
+    a, b = set(one.node_selector().items()), set(other.node_selector().items())
+    return a <= b or b <= a
+
+
+def _references(estate: Estate) -> Iterator[Problem]:
+    nodes = {node.name: node for node in estate.nodes}
+    priorities = {item.name for item in estate.priority_classes}
+    for index, tenant in enumerate(estate.tenants):
+        path = f"tenants[{index}]"
+        if tenant.node not in nodes:
+            rule = "node is the name of an entry under nodes"
+            yield Problem(f"{path}.node", tenant.node, rule, did_you_mean(tenant.node, nodes))
+        elif tenant.gpu_model is not None:
+            models = {gpu.model for gpu in nodes[tenant.node].gpus}
+            if tenant.gpu_model not in models:
+                rule = f"node {tenant.node} has no such GPU"
+                yield Problem(f"{path}.gpu_model", tenant.gpu_model, rule, did_you_mean(tenant.gpu_model, models))
+        if tenant.priority is not None and tenant.priority not in priorities:
+            rule = "priority is the name of an entry under priority_classes"
+            yield Problem(f"{path}.priority", tenant.priority, rule, did_you_mean(tenant.priority, priorities))
+    for index, item in enumerate(estate.priority_classes):
+        if item.name.startswith("system-"):
+            rule = "names that begin with system- are Kubernetes's own"
+            yield Problem(f"priority_classes[{index}].name", item.name, rule, "choose another name")
+
+
+def _quotas(estate: Estate) -> Iterator[Problem]:
+    for index, quota in enumerate(estate.quotas):
+        mine = [tenant for tenant in estate.tenants if tenant.namespace == quota.namespace]
+        if not mine:
+            namespaces = {tenant.namespace for tenant in estate.tenants}
+            rule = "no tenant is declared in this namespace"
+            repair = did_you_mean(quota.namespace, namespaces)
+            yield Problem(f"quotas[{index}].namespace", quota.namespace, rule, repair)
+            continue
+        declared_mib = sum(t.budget_mib * (_pods_or_one(estate, t) + t.surge_count()) for t in mine)
+        if quota.budget_mib < declared_mib:
+            yield Problem(
+                f"quotas[{index}].budget_mib",
+                str(quota.budget_mib),
+                f"budgets declared in {quota.namespace}, surge included, are {declared_mib} MiB; "
+                "a lower quota would block new pods of the namespace",
+                f"set budget_mib: {declared_mib} or more",
+            )
+
+
+def _pods_or_one(estate: Estate, tenant: Tenant) -> int:
+    known = any(node.name == tenant.node for node in estate.nodes)
+    return estate.pods_count(tenant) if known else tenant.replicas_count
+
+
+def _models(estate: Estate) -> Iterator[Problem]:
+    for index, tenant in enumerate(estate.tenants):
+        yield from _duplicates(f"tenants[{index}].models", "name", [model.name for model in tenant.models])
+        sizes = [model.vram_mib for model in tenant.models]
+        needed_mib = 0 if not sizes else (max(sizes) if tenant.models_loaded == "one" else sum(sizes))
+        if needed_mib > tenant.budget_mib:
+            one = tenant.models_loaded == "one"
+            held = "the largest model" if one else "all models together"
+            other_way = "drop that model" if one else "set models_loaded: one, or drop a model"
+            yield Problem(
+                f"tenants[{index}].budget_mib",
+                str(tenant.budget_mib),
+                f"the budget must hold {held}: {needed_mib} MiB",
+                f"set budget_mib: {needed_mib} or more, or {other_way}",
+            )
+
+
+def _watchdog_floor(estate: Estate) -> Iterator[Problem]:
+    smallest = min((gpu.physical_mib, node.name) for node in estate.nodes for gpu in node.gpus)
+    if estate.watchdog.floor_mib >= smallest[0]:
+        yield Problem(
+            "watchdog.floor_mib",
+            str(estate.watchdog.floor_mib),
+            f"a card is under pressure below the floor, so the floor is less than the smallest card "
+            f"({smallest[0]} MiB on {smallest[1]})",
+            "set it to some hundred MiB up to about a tenth of the card",
+        )
+
+
+def _device_plugin(estate: Estate) -> Iterator[Problem]:
+    plugin = estate.device_plugin
+    path = "device_plugin.image"
+    if plugin.managed_by == "estate" and plugin.image is None:
+        rule = "managed_by: estate renders the plugin's DaemonSet, which needs its image"
+        yield Problem(path, "", rule, "add image: nvcr.io/nvidia/k8s-device-plugin:<version>")
+    elif plugin.managed_by == "gpu-operator" and plugin.image is not None:
+        rule = "with managed_by: gpu-operator the operator chooses the plugin's image, so this would do nothing"
+        yield Problem(path, plugin.image, rule, "remove image, or use managed_by: estate")
+    elif plugin.image is not None and not is_pinned(plugin.image):
+        yield Problem(path, plugin.image, IMAGE_IS_PINNED, "name the version that was tested")

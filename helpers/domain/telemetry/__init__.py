@@ -1,0 +1,1 @@
+"""What is measured, whose it is, and how it is exposed."""
