@@ -188,12 +188,14 @@ def default_budget_mutation(settings: AdmissionSettings) -> str:
     container = "object.spec.containers[variables.first]"
     here = '"/spec/containers/" + string(variables.first) + "/resources'
     return (
-        "!variables.lacking ? [] : "
-        f"has({container}.resources) && has(dyn({container}.resources).limits) ? "
+        f"!variables.lacking ? [] : (has({container}.resources) && has(dyn({container}.resources).limits) ? "
         f'[JSONPatch{{op: "add", path: {here}/limits/" + jsonpatch.escapeKey({key}), value: {value}}}] : '
         f"(has({container}.resources) ? [] : "
         f'[JSONPatch{{op: "add", path: {here}", value: Object.spec.containers.resources{{}}}}]) + '
-        f'[JSONPatch{{op: "add", path: {here}/limits", value: {{{key}: {value}}}}}]'
+        f'[JSONPatch{{op: "add", path: {here}/limits", value: {{{key}: {value}}}}}]) + '
+        f"(has({container}.resources) && has(dyn({container}.resources).requests) && "
+        f"{key} in dyn({container}.resources).requests ? "
+        f'[JSONPatch{{op: "add", path: {here}/requests/" + jsonpatch.escapeKey({key}), value: {value}}}] : [])'
     )
 
 
@@ -233,7 +235,10 @@ def warnings(settings: AdmissionSettings) -> list[dict[str, str]]:
         "has(c.securityContext) && has(c.securityContext.privileged) && c.securityContext.privileged"
     )
     wished = "!variables.wished || !variables.readable"
-    placed = "!variables.entries.exists(e, e in variables.card_sets) || size(variables.named_nodes) == 1"
+    placed = (
+        "size(variables.named_nodes) == 1 || !variables.entries.exists(e, e in variables.card_sets && "
+        "!variables.entries.exists(o, o.startsWith(e + ':')))"
+    )
     with_class = f"variables.asked_sets.exists(s, s in {runtime_sets})"
     all_with_class = f"variables.asked_sets.all(s, s in {runtime_sets})"
     rules = [
