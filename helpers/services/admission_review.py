@@ -29,8 +29,6 @@ API_VERSION = "admission.k8s.io/v1"
 POD = {"group": "", "version": "v1", "kind": "Pod"}
 # invalid: no review, or one of something else. failed: the rules raised, which is a fault of ours.
 OUTCOMES = ("allowed", "changed", "denied", "invalid", "failed")
-# The API server cuts longer ones off, and all of them together at 4096.
-LONGEST_WARNING = 250
 LONGEST_REASON = 300
 
 Rules = Callable[[Pod, PodRequest], Decision]
@@ -104,7 +102,7 @@ class AdmissionReviews:
     def _decided(self, review: Review, decision: Decision) -> tuple[str, Reply]:
         response: dict[str, Any] = {"uid": review.uid, "allowed": decision.allowed}
         if decision.warnings:
-            response["warnings"] = [_cut(text, LONGEST_WARNING) for text in decision.warnings]
+            response["warnings"] = list(decision.warnings)
         if decision.applied:
             # In the API server's audit log, under the webhook's name.
             response["auditAnnotations"] = {"rules": "; ".join(f"{one.rule}: {one.text}" for one in decision.applied)}
@@ -119,7 +117,7 @@ class AdmissionReviews:
         if outcome != "allowed" or decision.warnings:
             self._log.info(
                 "pod_reviewed", namespace=review.request.namespace, pod=review.pod_name, uid=review.uid,
-                decision=outcome, reason="; ".join((*decision.denials, *(one.text for one in decision.applied))),
+                decision=outcome, reason="; ".join(decision.denials or (one.text for one in decision.applied)),
                 warnings=list(decision.warnings),
             )  # fmt: skip
         return outcome, reply
@@ -152,9 +150,7 @@ def read_review(content: bytes, level: PodSecurityLevel) -> Review:
         raise BadRequest("the body is no AdmissionReview")
     if document.get("apiVersion") != API_VERSION:
         version = _cut(json.dumps(document.get("apiVersion")), 60)
-        raise BadRequest(
-            f"apiVersion {version}: this webhook answers {API_VERSION} only (admissionReviewVersions: [v1])"
-        )
+        raise BadRequest(f"apiVersion {version}: this webhook answers {API_VERSION} alone")
     request = document.get("request")
     uid = request.get("uid") if isinstance(request, dict) else None
     if not isinstance(request, dict) or not isinstance(uid, str) or not uid:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from helpers.adapters.process import read_document
 from helpers.domain import names
+from helpers.domain.admission.settings import AdmissionSettings
 
 DEFAULT_LISTEN_ADDRESS = f"127.0.0.1:{names.INJECTOR_PORT}"
 DEFAULT_METRICS_ADDRESS = f"127.0.0.1:{names.INJECTOR_METRICS_PORT}"
@@ -67,3 +70,12 @@ class RunSettings(BaseModel):
                 f"({self.lifetime_seconds / 6:g}), or certificates expire before they are replaced"
             )
         return self
+
+
+def read_admission_settings(path: Path) -> AdmissionSettings:
+    """The document that the injector decides by.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else; names file, key and rule.
+    """
+    return read_document(AdmissionSettings, path, "admission settings", names.INJECTOR_CONFIG_MAP)
