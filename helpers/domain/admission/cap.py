@@ -35,8 +35,8 @@ class Variable(BaseModel):
 class Cap(BaseModel):
     """What tells one framework its budget. `kind` says which of `env`, `argument` and `script` counts.
 
-    `unless_env` and `unless_flags` are what the user may have set instead; a flag that ends in `*` stands for all
-    that begin so (argparse takes abbreviations). `setting` and `reason` are for the annotation.
+    `unless_env` and `unless_flags` are what the user may have set instead; `--fl[ag]` is abbreviated down to `--fl`,
+    as argparse takes it, and `--flag` never. `setting` and `reason` are for the annotation.
     `entrypoint` and `cmd` are the image's own, as far as the estate tells them.
     """
 
@@ -60,6 +60,14 @@ class Cap(BaseModel):
     def wrapper(self) -> tuple[str, ...]:
         """What comes before the container's own command."""
         return ("/bin/sh", "-c", self.script, WRAPPER_NAME)
+
+    def exact_flags(self) -> tuple[str, ...]:
+        """Flags that are only ever written in full."""
+        return tuple(flag for flag in self.unless_flags if "[" not in flag)
+
+    def flag_stems(self) -> tuple[str, ...]:
+        """What every abbreviation of the other flags begins with."""
+        return tuple(flag.partition("[")[0] for flag in self.unless_flags if "[" in flag)
 
     def obstacles(self) -> tuple[Obstacle, ...]:
         """What may stand against this kind of cap."""
@@ -85,7 +93,7 @@ class Cap(BaseModel):
 
     def text_of(self, obstacle: Obstacle) -> str:
         """The annotation where `obstacle` stands against it."""
-        flags = " or ".join(flag.rstrip("*") for flag in self.unless_flags)
+        flags = " or ".join(re.sub(r"[][]", "", flag) for flag in self.unless_flags)
         why = {
             "env set": f"the container itself sets {' or '.join(self.unless_env)}",
             "env hidden": "the container has envFrom, which admission cannot look into and a variable would override",
@@ -167,9 +175,8 @@ def _flag_set(container: Container, cap: Cap) -> bool:
 def _is_users_flag(word: str, cap: Cap) -> bool:
     # argparse as these servers use it takes `--a_b` for `--a-b`.
     flag = word.partition("=")[0].replace("_", "-")
-    return word != cap.argument and any(
-        flag.startswith(known[:-1]) if known.endswith("*") else flag == known for known in cap.unless_flags
-    )
+    known = (flag in cap.exact_flags(), *(flag.startswith(stem) for stem in cap.flag_stems()))
+    return word != cap.argument and any(known)
 
 
 def _shell(container: Container, cap: Cap) -> bool:

@@ -33,7 +33,7 @@ def _vllm(framework: Framework, budget_mib: int, physical_mib: int) -> Cap:
         held_by="soft cap",
         setting=argument,
         argument=argument,
-        unless_flags=("--gpu-m*", "--device-m*"),
+        unless_flags=("--gpu-m[emory-utilization]", "--device-m[emory-utilization]"),
         entrypoint=framework.entrypoint,
         cmd=framework.cmd,
         reason=f"budget {budget_mib} MiB of {physical_mib}; it counts weights, KV cache and CUDA graphs, "
@@ -51,7 +51,7 @@ def _sglang(framework: Framework, budget_mib: int, _physical_mib: int) -> Cap:
         setting=f"{flag}=({budget_mib} - {overhead_mib}) / free MiB at start",
         script=fraction_of_free(framework.name, flag, budget_mib, overhead_mib),
         appends=True,
-        unless_flags=("--mem-f*",),
+        unless_flags=("--mem-f[raction-static]",),
         entrypoint=framework.entrypoint,
         cmd=framework.cmd,
         reason=f"budget {budget_mib} MiB; it counts weights and KV cache, as a fraction of what is free before the "

@@ -56,6 +56,10 @@ class TenantRule(BaseModel):
         amounts = ", ".join(f"{name}={amount}" for name, amount in (self.limits or {}).items())
         return f"tenant {self.tenant}: {amounts}"
 
+    def budget_missing_text(self) -> str:
+        """The budget's annotation on a pod without the container."""
+        return f"tenant {self.tenant}: no budget set: {self.missing_text()}"
+
     def missing_text(self) -> str:
         """Why nothing is set in a pod that has no such container."""
         return f"the pod has no container {self.container}"
@@ -120,9 +124,7 @@ def apply_tenant_rule(pod: Pod, rule: TenantRule) -> tuple[Pod, tuple[str, ...]]
     if rule.limits is not None:
         said = (changed.get("metadata", {}).get("annotations") or {}).get(rule.budget_key, "")
         texts[rule.budget_key] = (
-            f"tenant {rule.tenant}: no budget set: {rule.missing_text()}"
-            if index is None
-            else _put_limits(containers[index], rule, rule.limits, said)
+            rule.budget_missing_text() if index is None else _put_limits(containers[index], rule, rule.limits, said)
         )
     if rule.cap is not None:
         if index is None:
