@@ -16,6 +16,7 @@ from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.estate.pod_checks import IMAGE_IS_PINNED, is_pinned, pod_problems
 from helpers.domain.estate.state_backend import backend_problems
+from helpers.domain.estate.tenant_labels import pods_of_one_tenant
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.ledger import Ledger, build_ledger
 
@@ -30,6 +31,7 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
     checks: tuple[Check, ...] = (
         _unique_names,
         _one_workload_once,
+        pods_of_one_tenant,
         _selectors_do_not_nest,
         _references,
         _quotas,
