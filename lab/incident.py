@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helpers.domain.watchdog.rights import policy_rules, watchdog_rights
+from helpers.domain.rights import policy_rules
+from helpers.domain.watchdog.rights import watchdog_rights
 from helpers.domain.watchdog.settings import TenantRule, WatchdogSettings
 from lab.api import Api, ApiError
 from lab.cluster import Lab, LabNode

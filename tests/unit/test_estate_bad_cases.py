@@ -21,6 +21,8 @@ RULE_CALLS = ("Problem", "broken_rule")
 RULE_MODULES = [
     importlib.import_module(f"helpers.domain.{name}")
     for name in (
+        "estate.admission",
+        "estate.admission_checks",
         "estate.arithmetic",
         "estate.base",
         "estate.checks",

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from helpers.domain.errors import Problem
+from helpers.domain.estate.admission_checks import admission_problems
 from helpers.domain.estate.arithmetic import always_on_overcommit, rollouts, shares, tenants_fit_a_card
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
@@ -40,6 +41,7 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
         _watchdog_floor,
         _device_plugin,
         backend_problems,
+        admission_problems,
     )
     ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts)
     if not allow_overcommit:

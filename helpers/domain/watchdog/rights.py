@@ -6,34 +6,12 @@ sees what fails without it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from helpers.domain.rights import Right
 
 WATCHDOG_COMPONENT = "gpumem-watchdog"
 WATCHDOG_SERVICE_ACCOUNT = "gpumem-watchdog"
 WATCHDOG_LEASE = "gpumem-watchdog"
 EXPORTER_SERVICE = "gpumem-exporter"
-
-
-@dataclass(frozen=True, slots=True)
-class Right:
-    """Verbs on one resource. `own_namespace`: only where the watchdog lives; `names`: only these objects."""
-
-    api_group: str
-    resource: str
-    verbs: tuple[str, ...]
-    why: str
-    own_namespace: bool = False
-    names: tuple[str, ...] = ()
-
-    def rule(self) -> dict[str, Any]:
-        """As a PolicyRule of rbac.authorization.k8s.io/v1."""
-        rule: dict[str, Any] = {
-            "apiGroups": [self.api_group],
-            "resources": [self.resource],
-            "verbs": list(self.verbs),
-        }
-        return rule | ({"resourceNames": list(self.names)} if self.names else {})
 
 
 def watchdog_rights(*, allow_delete: bool = False, discover: bool = True) -> tuple[Right, ...]:
@@ -57,8 +35,3 @@ def watchdog_rights(*, allow_delete: bool = False, discover: bool = True) -> tup
     )
     kept = {"delete": allow_delete, "endpointslices": discover}
     return tuple(right for right in rights if kept.get(right.resource, True) and kept.get(right.verbs[0], True))
-
-
-def policy_rules(rights: tuple[Right, ...], scope: Literal["cluster", "namespace"]) -> list[dict[str, Any]]:
-    """The rules of the ClusterRole, or of the Role in the watchdog's namespace."""
-    return [right.rule() for right in rights if right.own_namespace == (scope == "namespace")]
