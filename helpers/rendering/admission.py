@@ -8,6 +8,7 @@ from typing import Any
 from helpers.domain.admission.settings import AdmissionSettings, admission_settings, resolved_engine
 from helpers.domain.estate.model import Estate
 from helpers.rendering import admission_cel
+from helpers.rendering.admission_webhook import webhook_objects
 from helpers.rendering.objects import RenderedObject
 from helpers.rendering.templates import render_template
 
@@ -22,6 +23,19 @@ def admission_objects(estate: Estate) -> Iterator[RenderedObject]:
     settings = admission_settings(estate, estate.admission)
     if resolved_engine(estate, estate.admission) == "policy":
         yield from policy_objects(settings)
+    else:
+        yield from webhook_objects(
+            estate,
+            settings.to_json(),
+            match_conditions(settings),
+            settings.excluded_namespaces,
+            certificates=estate.admission.certificates,
+        )
+
+
+def match_conditions(settings: AdmissionSettings) -> list[dict[str, str]]:
+    """Of which pods the API server asks the webhook at all."""
+    return [{"name": "concerns-a-gpu", "expression": admission_cel.concerned(settings)}]
 
 
 def policy_objects(settings: AdmissionSettings) -> Iterator[RenderedObject]:
