@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from helpers.domain.admission.cap import SHELL_WORD, Cap, Obstacle
 from helpers.domain.admission.tenant_rules import TenantRule, tenant_rules
 from helpers.domain.estate.model import Estate
-from helpers.rendering.cel import cel_map, cel_text, cel_texts
+from helpers.rendering.admission_cel import literal
 from helpers.rendering.objects import RenderedObject, address_of
 from helpers.rendering.templates import render_template
 
@@ -38,7 +38,7 @@ def tenant_policy_objects(estate: Estate) -> Iterator[RenderedObject]:
 
 def rule_variables(rule: TenantRule) -> Variables:
     """The policy's variables, in the order in which they build on each other."""
-    name = cel_text(rule.container)
+    name = literal(rule.container)
     common = {
         "annotations": "object.metadata.?annotations.orValue({})",
         "indices": "lists.range(object.spec.containers.size())"
@@ -65,7 +65,7 @@ def _used(variables: Variables, patch: str) -> Variables:
 def rule_patch(rule: TenantRule) -> str:
     """The JSON patch that the variables come to."""
     texts = {}
-    patches = [f"has(object.metadata.annotations) ? [] : [{_add(cel_text('/metadata/annotations'), '{}')}]"]
+    patches = [f"has(object.metadata.annotations) ? [] : [{_add(literal('/metadata/annotations'), '{}')}]"]
     if rule.limits is not None:
         patches += _limits_patches()
         texts[rule.budget_key] = "variables.budgetText"
@@ -73,16 +73,16 @@ def rule_patch(rule: TenantRule) -> str:
         patches += _cap_patches(rule.cap)
         texts[rule.cap_key] = "variables.capText"
     for key, text in texts.items():
-        patches.append(f"[{_add(cel_text(f'/metadata/annotations/{_escaped(key)}'), text)}]")
+        patches.append(f"[{_add(literal(f'/metadata/annotations/{_escaped(key)}'), text)}]")
     return "\n+ ".join(f"({patch})" for patch in patches)
 
 
 def _budget_variables(rule: TenantRule, wanted: dict[str, str]) -> Variables:
-    text = cel_text(rule.budget_text())
-    instead = cel_text(f"{rule.budget_text()} instead of ")
+    text = literal(rule.budget_text())
+    instead = literal(f"{rule.budget_text()} instead of ")
     return {
-        "names": cel_texts(wanted),
-        "wanted": cel_map(wanted),
+        "names": literal(list(wanted)),
+        "wanted": literal(wanted),
         "limits": "variables.container.?resources.?limits.orValue({})",
         "requests": "variables.container.?resources.?requests.orValue({})",
         "before": "variables.names.transformMapEntry(i, name, {name: "
@@ -90,8 +90,8 @@ def _budget_variables(rule: TenantRule, wanted: dict[str, str]) -> Variables:
         "replaced": "variables.names.filter(name, "
         "quantity(variables.before[name]).compareTo(quantity(variables.wanted[name])) != 0)"
         '.map(name, name + "=" + variables.before[name]).join(", ")',
-        "said": f'variables.annotations[?{cel_text(rule.budget_key)}].orValue("")',
-        "budgetText": f"!variables.found ? {cel_text(rule.budget_missing_text())}\n"
+        "said": f'variables.annotations[?{literal(rule.budget_key)}].orValue("")',
+        "budgetText": f"!variables.found ? {literal(rule.budget_missing_text())}\n"
         f': variables.replaced != "" ? {instead} + variables.replaced\n'
         f": variables.said.startsWith({instead}) ? variables.said : {text}",
     }
@@ -112,31 +112,29 @@ def _limits_patches() -> list[str]:
 
 def _cap_variables(rule: TenantRule, cap: Cap) -> Variables:
     obstacles = cap.obstacles()
-    blocked = "".join(f"{_STANDS[obstacle](cap)} ? {cel_text(cap.text_of(obstacle))}\n: " for obstacle in obstacles)
+    blocked = "".join(f"{_STANDS[obstacle](cap)} ? {literal(cap.text_of(obstacle))}\n: " for obstacle in obstacles)
     return {
         **_container_variables(cap),
         "isSet": _is_set(cap),
         "blocked": f'{blocked}""',
         "changed": 'variables.found && !variables.isSet && variables.blocked == ""',
-        "capText": f"!variables.found ? {cel_text(cap.text_not_set(rule.missing_text()))}\n"
-        f': variables.isSet || variables.blocked == "" ? {cel_text(cap.text_set())} : variables.blocked',
+        "capText": f"!variables.found ? {literal(cap.text_not_set(rule.missing_text()))}\n"
+        f': variables.isSet || variables.blocked == "" ? {literal(cap.text_set())} : variables.blocked',
     }
 
 
 def _container_variables(cap: Cap) -> Variables:
     """What the container has, and what the image adds to it where the estate tells so."""
-    ours = ", ".join(cel_map(variable.model_dump()) for variable in cap.env)
     return {
         "env": "variables.container.?env.orValue([])",
-        "ours": f"[{ours}]",
+        "ours": literal([variable.model_dump() for variable in cap.env]),
         "missing": "variables.ours.filter(one, !variables.env.exists(item, item == one))",
         "ownCommand": "variables.container.?command.orValue([])",
         "ownArgs": "variables.container.?args.orValue([])",
-        "command": f"variables.ownCommand.size() > 0 ? variables.ownCommand : {cel_texts(cap.entrypoint)}",
-        "args": "variables.ownArgs.size() + variables.ownCommand.size() > 0 ? variables.ownArgs "
-        f": {cel_texts(cap.cmd)}",
+        "command": f"variables.ownCommand.size() > 0 ? variables.ownCommand : {literal(cap.entrypoint)}",
+        "args": f"variables.ownArgs.size() + variables.ownCommand.size() > 0 ? variables.ownArgs : {literal(cap.cmd)}",
         "line": "variables.command + variables.args",
-        "wrapper": cel_texts(cap.wrapper),
+        "wrapper": literal(cap.wrapper),
     }
 
 
@@ -144,7 +142,7 @@ def _is_set(cap: Cap) -> str:
     if cap.kind == "env":
         return f"variables.missing.size() == 0 && !({_env_set(cap)})"
     if cap.kind == "argument":
-        return f"{cel_text(cap.argument)} in variables.line && !({_flag_set(cap)})"
+        return f"{literal(cap.argument)} in variables.line && !({_flag_set(cap)})"
     if cap.kind == "wrapper":
         return "variables.ownCommand.size() >= 4 && variables.ownCommand.slice(0, 4) == variables.wrapper"
     return "true"
@@ -159,7 +157,7 @@ def _cap_patches(cap: Cap) -> list[str]:
             f"variables.changed ? variables.missing.map(one, {each}) : []",
         ]
     if cap.kind == "argument":
-        added = _add('variables.path + "/args"', f"variables.args + {cel_texts([cap.argument])}")
+        added = _add('variables.path + "/args"', f"variables.args + {literal([cap.argument])}")
         return [f"variables.changed ? [{added}] : []"]
     if cap.kind == "wrapper":
         command = _add('variables.path + "/command"', "variables.wrapper + variables.command")
@@ -172,14 +170,14 @@ def _cap_patches(cap: Cap) -> list[str]:
 
 
 def _env_set(cap: Cap) -> str:
-    return f"variables.env.exists(item, item.name in {cel_texts(cap.unless_env)} && !(item in variables.ours))"
+    return f"variables.env.exists(item, item.name in {literal(cap.unless_env)} && !(item in variables.ours))"
 
 
 def _flag_set(cap: Cap) -> str:
     flag = 'word.split("=")[0].replace("_", "-")'
-    known = [f"{flag}.startsWith({cel_text(stem)})" for stem in cap.flag_stems()]
-    known += [f"{flag} in {cel_texts(cap.exact_flags())}"] if cap.exact_flags() else []
-    return f"variables.line.exists(word, word != {cel_text(cap.argument)} && ({' || '.join(known) or 'false'}))"
+    known = [f"{flag}.startsWith({literal(stem)})" for stem in cap.flag_stems()]
+    known += [f"{flag} in {literal(cap.exact_flags())}"] if cap.exact_flags() else []
+    return f"variables.line.exists(word, word != {literal(cap.argument)} && ({' || '.join(known) or 'false'}))"
 
 
 def _no_command_line(cap: Cap) -> str:
@@ -190,7 +188,7 @@ _STANDS: dict[Obstacle, Callable[[Cap], str]] = {
     "env set": _env_set,
     "env hidden": lambda _cap: "variables.container.?envFrom.orValue([]).size() > 0",
     "flag set": _flag_set,
-    "shell": lambda _cap: f"variables.line.exists(word, word.matches({cel_text(f'^({SHELL_WORD})$')}))",
+    "shell": lambda _cap: f"variables.line.exists(word, word.matches({literal(f'^({SHELL_WORD})$')}))",
     "no command line": _no_command_line,
 }
 

@@ -91,7 +91,7 @@ def settled(api: PodApi, case: Case) -> Answer:
 
 @contextlib.contextmanager
 def policies(api: PodApi, settings: str) -> Iterator[None]:
-    objects = list(policy_objects(settings_of(settings)))
+    objects = list(admission_objects(estate_of(settings)))
     api.apply(objects)
     try:
         yield

@@ -13,6 +13,7 @@ from helpers.domain.estate.framework import Framework, FrameworkName
 from helpers.domain.estate.model import Estate
 from helpers.rendering.estate_file import parse_estate
 from helpers.rendering.render import render
+from lab.foreign import foreign_workload
 from tests.cases.tenant_admission.world import ESTATE, TENANT
 from tests.synth.estates import example
 
@@ -89,6 +90,15 @@ def test_a_tenant_by_admission_has_no_step_and_no_object() -> None:
     rendered = render(estate({"apply": "admission"}))
     assert [step.address for step in rendered.steps if step.wave == 1] == ["gate"]
     assert [item.address for item in rendered.objects if item.wave == 1] == []
+
+
+@pytest.mark.parametrize("labels", [{"app": "llm"}, {"app.kubernetes.io/name": "other"}])
+def test_the_labs_owner_gives_pods_the_labels_that_admission_looks_for(labels: dict[str, str]) -> None:
+    found = estate({"apply": "admission", "pod_labels": labels})
+    spec = foreign_workload(found, found.tenants[0])["spec"]
+    pod_labels = spec["template"]["metadata"]["labels"]
+    assert labels.items() <= pod_labels.items()
+    assert spec["selector"]["matchLabels"].items() <= pod_labels.items()
 
 
 def test_a_tenant_by_admission_rolls_as_its_owner_says() -> None:

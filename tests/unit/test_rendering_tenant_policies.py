@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from helpers.rendering.admission_tenants import tenant_policy_objects
-from helpers.rendering.cel import cel_map, cel_text, cel_texts
 from helpers.rendering.objects import Rendered
 from tests.cases.tenant_admission.world import FILES, load_case
 from tests.unit.test_framework_caps import estate
@@ -58,10 +57,3 @@ def test_every_variable_of_a_policy_is_used_and_declared_before_its_use(path: An
         users = [re.search(rf"variables\.{item['name']}\b", expression) is not None for expression in expressions]
         assert not any(users[: index + 1]), item["name"]
         assert any(users[index + 1 :]), item["name"]
-
-
-def test_values_become_cel_literals() -> None:
-    assert cel_text('a"b\\c\nd') == r'"a\"b\\c\nd"'
-    assert cel_texts(["a", "b"]) == '["a", "b"]'
-    assert cel_texts([]) == "[]"
-    assert cel_map({"a": "b"}) == '{"a": "b"}'
