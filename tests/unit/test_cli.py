@@ -131,7 +131,7 @@ def test_a_step_refuses_when_the_provider_might_use_another_cluster(
 def test_report_shows_the_share_and_memory_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["report", "-f", EXAMPLE]) == ExitCode.OK
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.strip()}
-    assert rows["llama-swap"] == "llama-swap llama-cpp 1 1 12.5 % 5000 35.7 % scheduler only 0".split()
+    assert " ".join(rows["llama-swap"]) == "llama-swap llama-cpp 1 1 12.5 % 5000 35.7 % scheduler only 0"
     assert rows["available"] == ["available", "3", "37.5", "%", "700", "5.0", "%"]
     assert rows["total"] == ["total", "8", "100.0", "%", "14000", "100.0", "%"]
 
