@@ -77,6 +77,11 @@ def released_replicas_annotation(label_prefix: str) -> str:
     return f"{label_prefix}/released-replicas"
 
 
+def service_dns_name(service: str, namespace: str) -> str:
+    """The name under which API servers ask for a Service."""
+    return f"{service}.{namespace}.svc"
+
+
 def budget_annotation(label_prefix: str) -> str:
     """The annotation in which admission says which tenant's budget a pod was given."""
     return f"{label_prefix}/budget"
@@ -85,11 +90,6 @@ def budget_annotation(label_prefix: str) -> str:
 def framework_cap_annotation(label_prefix: str) -> str:
     """The annotation that says what a pod's framework was told its budget by, or why nothing was."""
     return f"{label_prefix}/framework-cap"
-
-
-def service_dns_name(service: str, namespace: str) -> str:
-    """The name under which API servers ask for a Service."""
-    return f"{service}.{namespace}.svc"
 
 
 def label_selector(labels: dict[str, str]) -> str:

@@ -16,6 +16,7 @@ from helpers.domain.admission import messages
 from helpers.domain.admission.directories import INDICES
 from helpers.domain.admission.messages import SECOND_NAME_PREFIX, VISIBLE_DEVICES
 from helpers.domain.admission.settings import AdmissionSettings
+from helpers.domain.admission.tenant_rules import TenantRule
 from helpers.domain.quantity import canonical_count
 
 Variables = list[dict[str, str]]
@@ -63,6 +64,19 @@ def asks_for_a_gpu(settings: AdmissionSettings) -> str:
 def concerned(settings: AdmissionSettings) -> str:
     """Whether a pod has anything to do with GPUs; of all other pods no rule is even asked."""
     return f"{has_annotation(settings)} || {asks_for((*settings.gpu_resources, settings.resource))}"
+
+
+def asked_of_the_webhook(settings: AdmissionSettings) -> str:
+    """The same, and pods of tenants that admission does something for."""
+    return " || ".join([concerned(settings), *(_is_pod_of(rule) for rule in settings.tenants)])
+
+
+def _is_pod_of(rule: TenantRule) -> str:
+    labels = " && ".join(
+        f"{literal(key)} in object.metadata.labels && object.metadata.labels[{literal(key)}] == {literal(value)}"
+        for key, value in sorted(rule.pod_labels.items())
+    )
+    return f"(request.namespace == {literal(rule.namespace)} && has(object.metadata.labels) && {labels})"
 
 
 def directory_variables(settings: AdmissionSettings) -> Variables:
@@ -176,8 +190,10 @@ def default_budget_variables(settings: AdmissionSettings) -> Variables:
 
 
 def default_budget_condition(settings: AdmissionSettings) -> str:
-    """In which namespaces pods get a default."""
-    return f"request.namespace in {literal(sorted(settings.default_budgets))}"
+    """Which pods may get a default: those of a namespace that has one, unless their tenant has a budget of its own."""
+    budgeted = [rule for rule in settings.tenants if rule.limits and rule.namespace in settings.default_budgets]
+    others = [f"!{_is_pod_of(rule)}" for rule in budgeted]
+    return " && ".join([f"request.namespace in {literal(sorted(settings.default_budgets))}", *others])
 
 
 def default_budget_mutation(settings: AdmissionSettings) -> str:

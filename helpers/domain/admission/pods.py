@@ -16,6 +16,11 @@ def annotations_of(pod: Mapping[str, Any]) -> dict[str, str]:
     return dict((pod.get("metadata") or {}).get("annotations") or {})
 
 
+def labels_of(pod: Mapping[str, Any]) -> dict[str, str]:
+    """The pod's labels."""
+    return dict((pod.get("metadata") or {}).get("labels") or {})
+
+
 def containers(pod: Mapping[str, Any]) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Every container with its list and its place in it: the ordinary ones, then init containers and sidecars."""
     for block in CONTAINER_LISTS:

@@ -32,6 +32,7 @@ nodes:
     gpus: [{model: Tesla T4, count: 1, physical_mib: 15360, reserve_mib: 1360}]
     sharing: {timeSlicing: {resources: [{name: nvidia.com/gpu, replicas: 8}]}}
 watchdog: {floor_mib: 1536}
+admission: {}
 """
 TENANT: dict[str, Any] = {
     "name": "llm",
