@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from helpers.domain.admission import pods
 from helpers.domain.admission.cap import HeldBy
 from helpers.domain.admission.caps import Cap, apply_cap, framework_cap
 from helpers.domain.admission.decision import Pod
@@ -118,11 +119,11 @@ def apply_tenant_rule(pod: Pod, rule: TenantRule) -> tuple[Pod, tuple[str, ...]]
     Applied to its own result it changes nothing.
     """
     changed = copy.deepcopy(pod)
-    containers = changed.get("spec", {}).get("containers") or []
+    containers = changed["spec"].get("containers") or []
     index = next((i for i, item in enumerate(containers) if item.get("name") == rule.container), None)
     texts: dict[str, str] = {}
     if rule.limits is not None:
-        said = (changed.get("metadata", {}).get("annotations") or {}).get(rule.budget_key, "")
+        said = pods.annotations_of(changed).get(rule.budget_key, "")
         texts[rule.budget_key] = (
             rule.budget_missing_text() if index is None else _put_limits(containers[index], rule, rule.limits, said)
         )
@@ -131,8 +132,7 @@ def apply_tenant_rule(pod: Pod, rule: TenantRule) -> tuple[Pod, tuple[str, ...]]
             texts[rule.cap_key] = rule.cap.text_not_set(rule.missing_text())
         else:
             containers[index], texts[rule.cap_key] = apply_cap(containers[index], rule.cap)
-    metadata = changed.setdefault("metadata", {})
-    metadata["annotations"] = {**(metadata.get("annotations") or {}), **texts}
+    changed["metadata"] = {**(changed.get("metadata") or {}), "annotations": {**pods.annotations_of(changed), **texts}}
     return changed, tuple(texts.values())
 
 
