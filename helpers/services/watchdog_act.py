@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from helpers.domain.errors import ClusterError
 from helpers.domain.watchdog.decisions import Recycle
 from helpers.domain.watchdog.facts import ActRecord
-from helpers.domain.watchdog.ladder import LadderState, begin, next_step
+from helpers.domain.watchdog.ladder import LadderState, Rung, begin, next_step
 from helpers.domain.watchdog.ladder_steps import (
     Answered,
     CallHook,
@@ -36,7 +36,7 @@ from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster, ObjectRef, Removal
 from helpers.ports.leadership import Leadership
-from helpers.ports.release_hook import ReleaseHooks
+from helpers.ports.release_hook import HookTarget, ReleaseHooks
 from helpers.services.watchdog_facts import SECOND_LOOK_SECONDS, Facts
 from helpers.services.watchdog_history import History
 from helpers.services.watchdog_voice import Voice
@@ -124,7 +124,8 @@ class Act:
             if isinstance(command, Finish):
                 wall_at = self._ports.clock.now_at()
                 self._history.finish(self._record, command.outcome, command.freed_mib, wall_at)
-                self._voice.ended(self._decision, command.outcome, command.freed_mib, command.text)
+                said = next((step.text for step in state.steps if step.rung is Rung.HOOK), "")
+                self._voice.ended(self._decision, command.outcome, command.freed_mib, command.text, said)
                 return
             before = state
             state, command = next_step(state, self._observe(state, command), self._now())
@@ -172,13 +173,9 @@ class Act:
         return verdict if not verdict.dry_run else "it is a dry run by now"
 
     def _observe(self, state: LadderState, command: Command) -> Observation:
-        victim = self._decision.victim
         match command:
             case CallHook():
-                pod = self._facts.find(victim.uid)
-                if pod is None:
-                    return HookAnswered(False, "the pod is not there any more")
-                return self._ports.hooks.call(command.hook, pod.address, command.timeout_seconds)
+                return self._ask(command)
             case Measure():
                 return self._measure(command)
             case Revalidate():
@@ -188,6 +185,14 @@ class Act:
             case Wait():
                 return self._wait(command.seconds)
         raise AssertionError(f"no such command: {command}, {state.rung}")
+
+    def _ask(self, command: CallHook) -> Observation:
+        victim = self._decision.victim
+        pod, rule = self._facts.find(victim.uid), self._settings.rule(victim.tenant)
+        if pod is None or rule is None:
+            return HookAnswered(False, "the pod is not there any more")
+        target = HookTarget(victim.namespace, victim.name, rule.container, pod.address)
+        return self._ports.hooks.call(command.hook, target, command.timeout_seconds)
 
     def _measure(self, command: Measure) -> Observation:
         """A sample that is newer, from the node's own clock, than anything before the step."""

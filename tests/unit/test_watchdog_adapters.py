@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +13,10 @@ import pytest
 
 from helpers.adapters.kubernetes_ import connect
 from helpers.adapters.queued_events import QueuedEvents
-from helpers.adapters.release_hook import HttpReleaseHooks
 from helpers.adapters.trace_file import TraceFile
 from helpers.adapters.watchdog_lease import MOST_RECORDS_COUNT, LeaseActs, WatchdogElection
 from helpers.adapters.watchdog_metrics import PrometheusWatchdogMetrics
 from helpers.domain.errors import ClusterError, Conflict, InputError
-from helpers.domain.estate.watchdog import ReleaseHook
 from helpers.domain.watchdog.decisions import CardState
 from helpers.domain.watchdog.facts import ActRecord, Outcome
 from helpers.domain.watchdog.trace import Frame, parse_lines
@@ -37,99 +31,6 @@ from tests.fakes.world import RESOURCE, node
 
 AT = datetime(2026, 6, 2, 12, tzinfo=UTC)
 RECORD = ActRecord("ml", "ml", "ml-0", "u1", NODE, "GPU-a", AT, AT, False, Outcome.EVICTED, 9000)
-Request = tuple[str, str, str]
-
-
-@contextmanager
-def tenant(answers: Callable[[Request], tuple[int, str]]) -> Iterator[tuple[int, list[Request]]]:
-    asked: list[Request] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-            asked.append((self.command, self.path, body))
-            status, text = answers(asked[-1])
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        do_GET = do_POST = do_DELETE = _answer  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.block_on_close = False
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] # a client that gave up
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server.server_port, asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def test_a_hook_is_sent_as_the_estate_says_it() -> None:
-    with tenant(lambda _: (200, "asleep")) as (port, asked):
-        hook = ReleaseHook(port=port, path="/sleep?level=1")
-        answer = HttpReleaseHooks().call(hook, "127.0.0.1", 5)
-    assert (answer.ok, answer.text) == (True, "200 asleep")
-    assert asked == [("POST", "/sleep?level=1", "")]
-
-
-def test_ollama_is_asked_to_unload_each_model_that_is_loaded() -> None:
-    loaded = json.dumps({"models": [{"name": "llama3:8b"}, {"name": "nomic"}]})
-    with tenant(lambda asked: (200, loaded if asked[1] == "/api/ps" else "{}")) as (port, asked):
-        hook = ReleaseHook(port=port, path="/api/generate", body='{"keep_alive": 0}')
-        answer = HttpReleaseHooks().call(hook, "127.0.0.1", 5)
-    assert answer.ok
-    assert [json.loads(body) for _, _, body in asked[1:]] == [
-        {"keep_alive": 0, "model": "llama3:8b"},
-        {"keep_alive": 0, "model": "nomic"},
-    ]
-
-
-def test_ollama_without_a_loaded_model_has_nothing_to_give() -> None:
-    with tenant(lambda _: (200, '{"models": []}')) as (port, _):
-        hook = ReleaseHook(port=port, path="/api/generate", body='{"keep_alive": 0}')
-        assert HttpReleaseHooks().call(hook, "127.0.0.1", 5).text == "no model is loaded"
-
-
-def test_a_named_ollama_model_is_unloaded_alone() -> None:
-    body = '{"model": "llama3:8b", "keep_alive": 0}'
-    with tenant(lambda _: (200, "{}")) as (port, asked):
-        assert HttpReleaseHooks().call(ReleaseHook(port=port, path="/api/generate", body=body), "127.0.0.1", 5).ok
-    assert asked == [("POST", "/api/generate", body)]
-
-
-@pytest.mark.parametrize("status", [301, 404, 503])
-def test_a_hook_that_is_refused_is_no_success(status: int) -> None:
-    with tenant(lambda _: (status, "no")) as (port, asked):
-        answer = HttpReleaseHooks().call(ReleaseHook(port=port), "127.0.0.1", 5)
-    assert not answer.ok
-    assert str(status) in answer.text
-    assert len(asked) == 1
-
-
-def test_a_hook_that_does_not_answer_in_time_is_no_success() -> None:
-    ended = threading.Event()
-    with tenant(lambda _: (ended.wait(10), (200, ""))[1]) as (port, _):
-        answer = HttpReleaseHooks().call(ReleaseHook(port=port), "127.0.0.1", 0.2)
-        ended.set()
-    assert not answer.ok
-
-
-def test_a_command_hook_is_refused_with_the_reason() -> None:
-    answer = HttpReleaseHooks().call(ReleaseHook(command=("release",)), "127.0.0.1", 5)
-    assert not answer.ok
-    assert "exec" in answer.text
-
-
-def test_a_pod_without_an_address_is_not_asked() -> None:
-    assert "no address" in HttpReleaseHooks().call(ReleaseHook(port=1), "", 5).text
 
 
 class Leases:

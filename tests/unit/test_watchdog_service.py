@@ -11,6 +11,7 @@ from helpers.domain.errors import ClusterError, Conflict
 from helpers.domain.watchdog.decisions import Reason
 from helpers.domain.watchdog.facts import ContainerUse, GpuSample, Outcome
 from helpers.domain.watchdog.ladder_steps import HookAnswered
+from helpers.ports.release_hook import HookTarget
 from tests.fakes.outside import FakeLeadership
 from tests.fakes.watchdog_world import FLOOR_MIB, TARGET, World, hook, incident, pod_ref, rule, settings
 
@@ -367,7 +368,8 @@ def test_a_release_hook_that_gives_enough_back_spares_the_pod() -> None:
     world.look()
     assert world.evicted() == []
     assert outcomes(world) == [("immich-ml", "released", 9957)]
-    assert world.hooks.calls[0][1] == "10.0.0.7"
+    assert world.hooks.calls[0][1] == HookTarget("immich-ml", "immich-ml-5d9c-0", "main", "10.0.0.7")
+    assert "the release hook answered: 200" in world.events.recorded[-1][3]
 
 
 @pytest.mark.parametrize("answer", [HookAnswered(True, "200"), HookAnswered(False, "503")], ids=["yes", "no"])
