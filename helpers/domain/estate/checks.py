@@ -16,7 +16,7 @@ from helpers.domain.estate.nodes import Node
 from helpers.domain.estate.pod_checks import IMAGE_IS_PINNED, is_pinned, pod_problems
 from helpers.domain.estate.state_backend import backend_problems
 from helpers.domain.estate.tenants import Tenant
-from helpers.domain.estate.watchdog_checks import watchdog_problems
+from helpers.domain.estate.watchdog_checks import recycled_places, watchdog_problems
 from helpers.domain.ledger import Ledger, build_ledger
 
 Check = Callable[[Estate], Iterable[Problem]]
@@ -40,7 +40,7 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
         _device_plugin,
         backend_problems,
     )
-    ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts)
+    ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts, recycled_places)
     if not allow_overcommit:
         ledger_checks = (*ledger_checks, always_on_overcommit)
     ledger = build_ledger(estate)
