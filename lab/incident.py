@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from helpers.domain.watchdog.rights import Scope, policy_rules, watchdog_rights
@@ -245,6 +246,7 @@ def watchdog(
     namespace: str = WATCHDOG_NAMESPACE,
     name: str = "watchdog",
     wait: bool = True,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Running]:
     """The real program, with real rights, until the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -255,9 +257,9 @@ def watchdog(
     command += ["--resource", RESOURCE, "--namespace", namespace, "--metrics-address", ""]
     for target in exporters:
         command += ["--exporter", target]
-    environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "PYTHONUNBUFFERED": "1"}
+    variables = {**os.environ, "KUBECONFIG": str(kubeconfig), "PYTHONUNBUFFERED": "1", **environment}
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=stream)
+        process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=stream)
     running = Running(process, log)
     try:
         if wait:

@@ -122,8 +122,7 @@ class Act:
         state, command = begin(self._decision, self._settings, self._now())
         while self._is_ours():
             if isinstance(command, Finish):
-                wall_at = self._ports.clock.now_at()
-                self._history.finish(self._record, command.outcome, command.freed_mib, wall_at)
+                self._history.finish(self._record, command.outcome, command.freed_mib, self._now())
                 said = next((step.text for step in state.steps if step.rung is Rung.HOOK), "")
                 self._voice.ended(self._decision, command.outcome, command.freed_mib, command.text, said)
                 return
@@ -137,7 +136,11 @@ class Act:
         return not self._stop() and self._ports.leadership.leads() and history.loaded and history.term == self._term
 
     def _now(self) -> datetime:
-        """Time that does not jump: a clock that is set ahead must not end a wait for a disruption budget."""
+        """Time that does not jump, from a moment at which this clock and the sample's agreed.
+
+        A clock that is set ahead must not end a wait for a disruption budget; and an end written in
+        the time of a wrong clock would hold the card up, or lift the cool-down, once it is right again.
+        """
         return self._began_at + timedelta(seconds=self._ports.clock.monotonic_seconds() - self._began_seconds)
 
     def _confirmed(self) -> Recycle | str:

@@ -174,6 +174,35 @@ def test_a_clock_that_is_set_ahead_does_not_end_the_wait_for_a_disruption_budget
     assert delete_after
 
 
+@pytest.mark.parametrize("jump_hours", [1, -1], ids=["ahead", "back"])
+def test_the_end_of_an_act_is_written_in_the_time_that_did_not_jump(jump_hours: int) -> None:
+    world = incident()
+    honest, jumped = world.clock.now_at, timedelta(hours=jump_hours)
+    world.later.append(lambda: setattr(world.clock, "now_at", lambda: honest() + jumped) if world.evicted() else None)
+    world.look()
+    assert world.evicted() == [GROWN]
+    world.later.clear()
+    world.clock.now_at = honest  # type: ignore[method-assign]
+    world.add("immich-ml", 10957, ordinal=1)
+    assert world.reasons(world.look()) == {Reason.COOLDOWN}
+    world.clock.advance(300)
+    world.look()
+    assert len(world.evicted()) == 2
+
+
+def test_a_clock_that_is_set_ahead_for_a_while_does_not_end_the_cooldown() -> None:
+    world = incident()
+    honest = world.clock.now_at
+    world.look()
+    world.add("immich-ml", 10957, ordinal=1)
+    world.clock.now_at = lambda: honest() + timedelta(hours=2)  # type: ignore[method-assign]
+    world.exporter.skew_seconds = -7200.0
+    assert world.reasons(world.look()) == {Reason.STALE}
+    world.clock.now_at, world.exporter.skew_seconds = honest, 0.0  # type: ignore[method-assign]
+    assert world.reasons(world.look()) == {Reason.COOLDOWN}
+    assert world.evicted() == [GROWN]
+
+
 def test_an_api_that_answers_nothing_is_no_reason_to_delete() -> None:
     world = incident(settings(allow_delete=True, on_blocked="delete"))
     world.cluster.fail_next("create", *[ClusterError("evict: 500") for _ in range(100)])
