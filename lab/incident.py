@@ -15,7 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from helpers.domain.watchdog.rights import Scope, policy_rules, watchdog_rights
+from helpers.domain.rights import Scope, policy_rules
+from helpers.domain.watchdog.rights import watchdog_rights
 from helpers.domain.watchdog.settings import TenantRule, WatchdogSettings
 from lab.api import Api, ApiError
 from lab.cluster import Lab, LabNode

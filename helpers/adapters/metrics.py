@@ -87,15 +87,20 @@ class ListenAddress:
 
 @contextlib.contextmanager
 def served(
-    registry: prometheus.CollectorRegistry, address: ListenAddress, healthy: Callable[[], bool]
+    registry: prometheus.CollectorRegistry,
+    address: ListenAddress,
+    healthy: Callable[[], bool],
+    ready: Callable[[], bool] | None = None,
 ) -> Iterator[int]:
-    """Serves `/metrics`, and `/healthz` (200 while `healthy()`, else 503); gives the port.
+    """Serves `/metrics`, and `/healthz` and `/readyz` (200 while `healthy()` or `ready()`, else 503); gives the port.
+
+    Without `ready` there is no `/readyz`.
 
     Raises:
         InputError: the address cannot be bound.
     """
     try:
-        server = _Server(address, _handler(registry, healthy))
+        server = _Server(address, _handler(registry, healthy, ready))
     except OSError as error:
         raise InputError(
             f"metrics address {address.host}:{address.port} cannot be bound: {error.strerror or error}. "
@@ -119,12 +124,17 @@ class _Server(ThreadingHTTPServer):
         super().__init__((address.host, address.port), handler)
 
 
-def _handler(registry: prometheus.CollectorRegistry, healthy: Callable[[], bool]) -> type[BaseHTTPRequestHandler]:
+def _handler(
+    registry: prometheus.CollectorRegistry, healthy: Callable[[], bool], ready: Callable[[], bool] | None
+) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/healthz":
                 well = healthy()
                 self._answer(200 if well else 503, "text/plain", b"ok\n" if well else b"stuck\n")
+            elif self.path == "/readyz" and ready is not None:
+                well = ready()
+                self._answer(200 if well else 503, "text/plain", b"ok\n" if well else b"not ready\n")
             elif self.path == "/metrics":
                 self._answer(200, prometheus.CONTENT_TYPE_LATEST, prometheus.generate_latest(registry))
             else:

@@ -10,11 +10,13 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from helpers.domain.errors import Problem
+from helpers.domain.estate.admission_checks import admission_problems
 from helpers.domain.estate.arithmetic import always_on_overcommit, rollouts, shares, tenants_fit_a_card
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.estate.pod_checks import IMAGE_IS_PINNED, is_pinned, pod_problems
 from helpers.domain.estate.state_backend import backend_problems
+from helpers.domain.estate.tenant_labels import pods_of_one_tenant
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.estate.watchdog_checks import recycled_places, watchdog_problems
 from helpers.domain.ledger import Ledger, build_ledger
@@ -30,6 +32,7 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
     checks: tuple[Check, ...] = (
         _unique_names,
         _one_workload_once,
+        pods_of_one_tenant,
         _selectors_do_not_nest,
         _references,
         _quotas,
@@ -39,6 +42,7 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
         watchdog_problems,
         _device_plugin,
         backend_problems,
+        admission_problems,
     )
     ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts, recycled_places)
     if not allow_overcommit:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from helpers.domain import names
+from helpers.domain.estate.admission import Admission
 from helpers.domain.estate.base import DnsLabel, DnsSubdomain, EstateModel
 from helpers.domain.estate.monitoring import Monitoring
 from helpers.domain.estate.nodes import Node
@@ -144,6 +145,9 @@ class Estate(EstateModel):
     watchdog: Watchdog = Field(description="When a tenant may be recycled.")
     exporter: Exporter = Field(default_factory=Exporter, description="Where measured use comes from.")
     monitoring: Monitoring = Field(default_factory=Monitoring, description="Alerts, scraping and the dashboard.")
+    admission: Admission | None = Field(
+        default=None, description="What happens to pods when they are created. Absent: nothing."
+    )
     priority_classes: tuple[PriorityClass, ...] = Field(
         default=(), strict=False, description="PriorityClasses that the consumers stack makes."
     )

@@ -6,40 +6,12 @@ sees what fails without it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from helpers.domain.rights import Right
 
 WATCHDOG_COMPONENT = "gpumem-watchdog"
 WATCHDOG_SERVICE_ACCOUNT = "gpumem-watchdog"
 WATCHDOG_LEASE = "gpumem-watchdog"
 EXPORTER_SERVICE = "gpumem-exporter"
-
-Scope = Literal["cluster", "namespace", "tenants"]
-
-
-@dataclass(frozen=True, slots=True)
-class Right:
-    """Verbs on one resource; with `names`, on these objects only.
-
-    `scope`: the whole cluster, the watchdog's own namespace, or the namespaces of tenants whose
-    release hook is a command.
-    """
-
-    api_group: str
-    resource: str
-    verbs: tuple[str, ...]
-    why: str
-    scope: Scope = "cluster"
-    names: tuple[str, ...] = ()
-
-    def rule(self) -> dict[str, Any]:
-        """As a PolicyRule of rbac.authorization.k8s.io/v1."""
-        rule: dict[str, Any] = {
-            "apiGroups": [self.api_group],
-            "resources": [self.resource],
-            "verbs": list(self.verbs),
-        }
-        return rule | ({"resourceNames": list(self.names)} if self.names else {})
 
 
 def watchdog_rights(
@@ -68,8 +40,3 @@ def watchdog_rights(
     )
     kept = {"delete": allow_delete, "endpointslices": discover, "pods/exec": allow_exec}
     return tuple(right for right in rights if kept.get(right.resource, True) and kept.get(right.verbs[0], True))
-
-
-def policy_rules(rights: tuple[Right, ...], scope: Scope) -> list[dict[str, Any]]:
-    """The rules of the ClusterRole, of the Role in the watchdog's namespace, or of those in tenants' namespaces."""
-    return [right.rule() for right in rights if right.scope == scope]
