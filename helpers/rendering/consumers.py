@@ -13,6 +13,8 @@ from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenant_labels import rendered_labels
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.quantity import canonical_count
+from helpers.domain.rights import policy_rules
+from helpers.domain.watchdog.rights import WATCHDOG_SERVICE_ACCOUNT, watchdog_rights
 from helpers.rendering.objects import RenderedObject, Step, address_of
 from helpers.rendering.pod import pod_annotations, tenant_pod
 from helpers.rendering.templates import render_template
@@ -22,7 +24,7 @@ _SCALABLE = ("Deployment", "StatefulSet")
 
 
 def consumer_objects(estate: Estate) -> tuple[RenderedObject, ...]:
-    """PriorityClasses, namespaces, quotas, and the workloads of `create` tenants."""
+    """PriorityClasses, namespaces, quotas, the workloads of `create` tenants, and who may exec into tenants."""
     shared = {"gate": GATE, "labels": {"app.kubernetes.io/managed-by": "gpumem"}}
     ours = sorted({tenant.namespace for tenant in estate.tenants if tenant.apply == "create"})
     # A namespace that holds only other people's workloads is other people's: it stands already, and
@@ -52,7 +54,7 @@ def consumer_objects(estate: Estate) -> tuple[RenderedObject, ...]:
             ],
         ),
     ]
-    return (*objects, *_workloads(estate, shared, namespaces))
+    return (*objects, *_workloads(estate, shared, namespaces), *_exec_rights(estate, shared, namespaces))
 
 
 def consumer_steps(estate: Estate, objects: Sequence[RenderedObject]) -> tuple[Step, ...]:
@@ -101,6 +103,25 @@ def _workloads(estate: Estate, shared: dict[str, Any], namespaces: dict[str, str
                 annotations=pod_annotations(estate, tenant),
                 pod=tenant_pod(estate, tenant),
             )
+
+
+def _exec_rights(estate: Estate, shared: dict[str, Any], namespaces: dict[str, str]) -> Iterator[RenderedObject]:
+    """The watchdog's Roles for release hooks that are commands."""
+    rules = policy_rules(watchdog_rights(allow_exec=estate.watchdog.allow_exec), "tenants")
+    hooks = ((tenant.namespace, tenant.watchdog.release_hook) for tenant in estate.tenants)
+    asked = sorted({namespace for namespace, hook in hooks if hook is not None and hook.command}) if rules else []
+    yield from render_template(
+        1,
+        "watchdog/exec.yaml.j2",
+        **shared,
+        estate=estate,
+        service_account=WATCHDOG_SERVICE_ACCOUNT,
+        rules=rules,
+        namespaces=[
+            (name, address_of("exec-role", name), address_of("exec-binding", name), [namespaces.get(name, GATE)])
+            for name in asked
+        ],
+    )
 
 
 def _workload_after(tenant: Tenant, namespaces: dict[str, str]) -> list[str]:

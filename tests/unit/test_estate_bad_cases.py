@@ -33,6 +33,8 @@ RULE_MODULES = [
         "estate.tenants",
         "estate.texts",
         "estate.state_backend",
+        "estate.watchdog",
+        "estate.watchdog_checks",
     )
 ]
 
