@@ -85,7 +85,9 @@ def test_every_kind_that_makes_pods_is_understood(explain: Explain, capsys: pyte
         ("kind: Pod\nspec: {containers: [{name: 1}]}\n", "spec.containers.0.name: input should be a valid string"),
     ],
 )
-def test_a_bad_file_is_one_clear_error(explain: Explain, capsys: pytest.CaptureFixture[str], text: str, said: str) -> None:
+def test_a_bad_file_is_one_clear_error(
+    explain: Explain, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
     assert explain(text) == ExitCode.BAD_INPUT
     shown = capsys.readouterr().err
     assert said in shown
@@ -99,7 +101,9 @@ def test_a_file_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str], m
     assert "nowhere.yaml: cannot be read" in capsys.readouterr().err
 
 
-def test_an_estate_without_the_block_says_how_to_add_it(explain: Explain, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_an_estate_without_the_block_says_how_to_add_it(
+    explain: Explain, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert explain(PLEX, "--estate", str(ROOT / "estates/rtx2060super.yaml")) == ExitCode.BAD_INPUT
     assert "Add admission: {}" in capsys.readouterr().err
 
