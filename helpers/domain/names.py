@@ -82,6 +82,16 @@ def service_dns_name(service: str, namespace: str) -> str:
     return f"{service}.{namespace}.svc"
 
 
+def budget_annotation(label_prefix: str) -> str:
+    """The annotation in which admission says which tenant's budget a pod was given."""
+    return f"{label_prefix}/budget"
+
+
+def framework_cap_annotation(label_prefix: str) -> str:
+    """The annotation that says what a pod's framework was told its budget by, or why nothing was."""
+    return f"{label_prefix}/framework-cap"
+
+
 def label_selector(labels: dict[str, str]) -> str:
     """`{a: b, c: d}` as the API's `a=b,c=d`, in a stable order."""
     return ",".join(f"{key}={labels[key]}" for key in sorted(labels))

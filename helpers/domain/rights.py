@@ -9,31 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Scope = Literal["cluster", "namespace", "default"]
+Scope = Literal["cluster", "namespace", "default", "tenants"]
 
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """Verbs on one resource. `names`: only these objects.
+    """Verbs on one resource; with `names`, on these objects only.
 
-    `own_namespace`: only where the helper lives. `default_namespace`: only in `default`, where Events
-    about objects without a namespace lie.
+    `scope`: the whole `cluster`; the helper's own `namespace`; `default`, where Events about objects
+    without a namespace lie; the namespaces of those `tenants` that need it.
     """
 
     api_group: str
     resource: str
     verbs: tuple[str, ...]
     why: str
-    own_namespace: bool = False
+    scope: Scope = "cluster"
     names: tuple[str, ...] = ()
-    default_namespace: bool = False
-
-    @property
-    def scope(self) -> Scope:
-        """Where it holds: `cluster`, the helper's own `namespace`, or `default`."""
-        if self.default_namespace:
-            return "default"
-        return "namespace" if self.own_namespace else "cluster"
 
     def rule(self) -> dict[str, Any]:
         """As a PolicyRule of rbac.authorization.k8s.io/v1."""
@@ -46,5 +38,5 @@ class Right:
 
 
 def policy_rules(rights: tuple[Right, ...], scope: Scope) -> list[dict[str, Any]]:
-    """The rules of the ClusterRole, or of the Role in that namespace."""
+    """The rules of the ClusterRole, or of the Role in that namespace or those."""
     return [right.rule() for right in rights if right.scope == scope]

@@ -8,6 +8,8 @@ from typing import Any
 from helpers.domain.admission.settings import AdmissionSettings, admission_settings, resolved_engine
 from helpers.domain.estate.model import Estate
 from helpers.rendering import admission_cel
+from helpers.rendering.admission_tenants import tenant_policy_objects
+from helpers.rendering.admission_webhook import webhook_objects
 from helpers.rendering.objects import RenderedObject
 from helpers.rendering.templates import render_template
 
@@ -22,6 +24,20 @@ def admission_objects(estate: Estate) -> Iterator[RenderedObject]:
     settings = admission_settings(estate, estate.admission)
     if resolved_engine(estate, estate.admission) == "policy":
         yield from policy_objects(settings)
+        yield from tenant_policy_objects(estate)
+    else:
+        yield from webhook_objects(
+            estate,
+            settings.to_json(),
+            match_conditions(settings),
+            settings.excluded_namespaces,
+            certificates=estate.admission.certificates,
+        )
+
+
+def match_conditions(settings: AdmissionSettings) -> list[dict[str, str]]:
+    """Of which pods the API server asks the webhook at all."""
+    return [{"name": "concerns-a-gpu", "expression": admission_cel.asked_of_the_webhook(settings)}]
 
 
 def policy_objects(settings: AdmissionSettings) -> Iterator[RenderedObject]:

@@ -16,6 +16,7 @@ from helpers.domain.admission import messages
 from helpers.domain.admission.directories import INDICES
 from helpers.domain.admission.messages import SECOND_NAME_PREFIX, VISIBLE_DEVICES
 from helpers.domain.admission.settings import AdmissionSettings
+from helpers.domain.admission.tenant_rules import TenantRule
 from helpers.domain.quantity import canonical_count
 
 Variables = list[dict[str, str]]
@@ -63,6 +64,19 @@ def asks_for_a_gpu(settings: AdmissionSettings) -> str:
 def concerned(settings: AdmissionSettings) -> str:
     """Whether a pod has anything to do with GPUs; of all other pods no rule is even asked."""
     return f"{has_annotation(settings)} || {asks_for((*settings.gpu_resources, settings.resource))}"
+
+
+def asked_of_the_webhook(settings: AdmissionSettings) -> str:
+    """The same, and pods of tenants that admission does something for."""
+    return " || ".join([concerned(settings), *(_is_pod_of(rule) for rule in settings.tenants)])
+
+
+def _is_pod_of(rule: TenantRule) -> str:
+    labels = " && ".join(
+        f"{literal(key)} in object.metadata.labels && object.metadata.labels[{literal(key)}] == {literal(value)}"
+        for key, value in sorted(rule.pod_labels.items())
+    )
+    return f"(request.namespace == {literal(rule.namespace)} && has(object.metadata.labels) && {labels})"
 
 
 def directory_variables(settings: AdmissionSettings) -> Variables:
@@ -176,8 +190,10 @@ def default_budget_variables(settings: AdmissionSettings) -> Variables:
 
 
 def default_budget_condition(settings: AdmissionSettings) -> str:
-    """In which namespaces pods get a default."""
-    return f"request.namespace in {literal(sorted(settings.default_budgets))}"
+    """Which pods may get a default: those of a namespace that has one, unless their tenant has a budget of its own."""
+    budgeted = [rule for rule in settings.tenants if rule.limits and rule.namespace in settings.default_budgets]
+    others = [f"!{_is_pod_of(rule)}" for rule in budgeted]
+    return " && ".join([f"request.namespace in {literal(sorted(settings.default_budgets))}", *others])
 
 
 def default_budget_mutation(settings: AdmissionSettings) -> str:
@@ -188,12 +204,14 @@ def default_budget_mutation(settings: AdmissionSettings) -> str:
     container = "object.spec.containers[variables.first]"
     here = '"/spec/containers/" + string(variables.first) + "/resources'
     return (
-        "!variables.lacking ? [] : "
-        f"has({container}.resources) && has(dyn({container}.resources).limits) ? "
+        f"!variables.lacking ? [] : (has({container}.resources) && has(dyn({container}.resources).limits) ? "
         f'[JSONPatch{{op: "add", path: {here}/limits/" + jsonpatch.escapeKey({key}), value: {value}}}] : '
         f"(has({container}.resources) ? [] : "
         f'[JSONPatch{{op: "add", path: {here}", value: Object.spec.containers.resources{{}}}}]) + '
-        f'[JSONPatch{{op: "add", path: {here}/limits", value: {{{key}: {value}}}}}]'
+        f'[JSONPatch{{op: "add", path: {here}/limits", value: {{{key}: {value}}}}}]) + '
+        f"(has({container}.resources) && has(dyn({container}.resources).requests) && "
+        f"{key} in dyn({container}.resources).requests ? "
+        f'[JSONPatch{{op: "add", path: {here}/requests/" + jsonpatch.escapeKey({key}), value: {value}}}] : [])'
     )
 
 
@@ -233,7 +251,10 @@ def warnings(settings: AdmissionSettings) -> list[dict[str, str]]:
         "has(c.securityContext) && has(c.securityContext.privileged) && c.securityContext.privileged"
     )
     wished = "!variables.wished || !variables.readable"
-    placed = "!variables.entries.exists(e, e in variables.card_sets) || size(variables.named_nodes) == 1"
+    placed = (
+        "size(variables.named_nodes) == 1 || !variables.entries.exists(e, e in variables.card_sets && "
+        "!variables.entries.exists(o, o.startsWith(e + ':')))"
+    )
     with_class = f"variables.asked_sets.exists(s, s in {runtime_sets})"
     all_with_class = f"variables.asked_sets.all(s, s in {runtime_sets})"
     rules = [

@@ -26,11 +26,15 @@ RULE_MODULES = [
         "estate.arithmetic",
         "estate.base",
         "estate.checks",
+        "estate.framework",
         "estate.nodes",
         "estate.pod_checks",
+        "estate.tenant_labels",
         "estate.tenants",
         "estate.texts",
         "estate.state_backend",
+        "estate.watchdog",
+        "estate.watchdog_checks",
     )
 ]
 

@@ -94,11 +94,8 @@ def test_two_replicas_apart_of_which_one_may_go_at_a_time() -> None:
     assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     assert objects["webhook-disruption-budget"]["spec"]["minAvailable"] == 1
     (spread,) = template["spec"]["topologySpreadConstraints"]
-    for selector in (
-        spec["selector"],
-        spread["labelSelector"],
-        objects["webhook-disruption-budget"]["spec"]["selector"],
-    ):
+    budget = objects["webhook-disruption-budget"]["spec"]
+    for selector in (spec["selector"], spread["labelSelector"], budget["selector"]):
         assert selector["matchLabels"].items() <= template["metadata"]["labels"].items()
     assert objects["webhook-service"]["spec"]["selector"].items() <= template["metadata"]["labels"].items()
     assert template["metadata"]["labels"]["app"] == "gpu-webhook"

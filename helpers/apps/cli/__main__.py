@@ -29,6 +29,7 @@ COMMANDS = {
     "watchdog": "watchdog_commands",
     "recommend": "watchdog_commands",
     "arm": "watchdog_commands",
+    "admission": "admission_commands",
     "lab": "lab_commands",
 }
 

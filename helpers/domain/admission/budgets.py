@@ -50,8 +50,6 @@ def apply_default_budget(pod: Pod, request: PodRequest, settings: AdmissionSetti
         return pod, []  # The API server refuses it.
     asking = [c for c in listed if any(name in pods.limits(c) for name in settings.gpu_resources)]
     container = (asking or listed)[0]
-    resources = {**(container.get("resources") or {})}
-    resources["limits"] = {**pods.limits(container), settings.resource: canonical_count(budget_mib)}
-    container["resources"] = resources
+    pods.set_limit(container, settings.resource, canonical_count(budget_mib))
     text = f"container {container.get('name')}: {settings.resource} {budget_mib}, the default of {request.namespace}"
     return pod, [Applied("default-budget", text)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from helpers.domain.admission import pods
 from helpers.domain.admission.budgets import apply_default_budget, budget_denials, budget_warnings
 from helpers.domain.admission.decision import Applied, Decision, Pod, PodRequest
 from helpers.domain.admission.directories import apply_directories, directory_denials, directory_warnings
 from helpers.domain.admission.settings import AdmissionSettings
+from helpers.domain.admission.tenant_rules import apply_tenant_rule, matches
 
 
 def decide(pod: Pod, request: PodRequest, settings: AdmissionSettings) -> Decision:
@@ -23,6 +25,8 @@ def decide(pod: Pod, request: PodRequest, settings: AdmissionSettings) -> Decisi
         return Decision(pod, applied=(Applied("excluded", f"pods of namespace {request.namespace} are not looked at"),))
     denials = list(directory_denials(pod, request, settings))
     changed, applied = (pod, []) if denials else apply_directories(pod, settings)
+    changed, done = _apply_tenants(changed, request, settings)
+    applied += done
     changed, defaulted = apply_default_budget(changed, request, settings)
     applied += defaulted
     denials += budget_denials(changed, request, settings)
@@ -30,3 +34,13 @@ def decide(pod: Pod, request: PodRequest, settings: AdmissionSettings) -> Decisi
         return Decision(pod, denials=tuple(denials), applied=tuple(Applied("denied", text) for text in denials))
     warnings = (*directory_warnings(changed, settings), *budget_warnings(changed, settings))
     return Decision(changed, warnings=warnings, applied=tuple(applied))
+
+
+def _apply_tenants(pod: Pod, request: PodRequest, settings: AdmissionSettings) -> tuple[Pod, list[Applied]]:
+    applied: list[Applied] = []
+    labels = pods.labels_of(pod)
+    for rule in settings.tenants:
+        if matches(rule, request.namespace, labels):
+            pod, texts = apply_tenant_rule(pod, rule)
+            applied += [Applied("tenant", text) for text in texts]
+    return pod, applied

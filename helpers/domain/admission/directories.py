@@ -78,7 +78,7 @@ def directory_warnings(pod: Pod, settings: AdmissionSettings) -> Iterator[str]:
     wish = wish_of(pod, settings)
     if wish is None:
         return
-    if wish.plain_sets & set(settings.card_set_names()) and not _cards(pod, settings):
+    if (wish.plain_sets - set(wish.named_cards)) & set(settings.card_set_names()) and not _cards(pod, settings):
         yield messages.first_card(settings).substitute(text=wish.text)
     if wish.sets & set(settings.runtime_class_sets) and not _has_device_access(pod, settings):
         yield messages.no_access(settings).substitute()

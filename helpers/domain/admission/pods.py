@@ -16,6 +16,11 @@ def annotations_of(pod: Mapping[str, Any]) -> dict[str, str]:
     return dict((pod.get("metadata") or {}).get("annotations") or {})
 
 
+def labels_of(pod: Mapping[str, Any]) -> dict[str, str]:
+    """The pod's labels."""
+    return dict((pod.get("metadata") or {}).get("labels") or {})
+
+
 def containers(pod: Mapping[str, Any]) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Every container with its list and its place in it: the ordinary ones, then init containers and sidecars."""
     for block in CONTAINER_LISTS:
@@ -56,3 +61,15 @@ def pod_amount(pod: Mapping[str, Any], resource: str) -> int:
 def asks_for(pod: Mapping[str, Any], resources: tuple[str, ...]) -> bool:
     """Whether a container has one of `resources` among its limits."""
     return any(name in limits(container) for _, _, container in containers(pod) for name in resources)
+
+
+def set_limit(container: dict[str, Any], resource: str, quantity: str) -> None:
+    """Set the container's limit, and its request where it has one: of an extended resource the two are equal.
+
+    Without a request the API server makes one from the limit.
+    """
+    resources = {**(container.get("resources") or {})}
+    resources["limits"] = {**(resources.get("limits") or {}), resource: quantity}
+    if resource in (resources.get("requests") or {}):
+        resources["requests"] = {**resources["requests"], resource: quantity}
+    container["resources"] = resources

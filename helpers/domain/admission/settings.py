@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from helpers.domain.admission.tenant_rules import TenantRule, tenant_rules
 from helpers.domain.estate.admission import FIRST_MINOR_WITH_POLICIES, INDEX, Admission, DirectorySet
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import WHOLE_GPU_RESOURCE
@@ -64,6 +65,7 @@ class AdmissionSettings(_Settings):
     required_budget: Literal["off", "warn", "default", "deny"]
     default_budgets: dict[str, PositiveMib]
     excluded_namespaces: tuple[str, ...]
+    tenants: tuple[TenantRule, ...] = ()
 
     def to_json(self) -> str:
         """The document as it is mounted: the same bytes for the same estate."""
@@ -100,10 +102,15 @@ def admission_settings(estate: Estate, admission: Admission) -> AdmissionSetting
         largest_card_mib=max(node.largest_card_mib for node in estate.nodes),
         required_budget=admission.required_budget,
         default_budgets={item.namespace: item.budget_mib for item in admission.default_budgets},
-        excluded_namespaces=tuple(
-            sorted({*KUBERNETES_NAMESPACES, GPU_SYSTEM_NAMESPACE, estate.namespace, *admission.excluded_namespaces})
-        ),
+        excluded_namespaces=excluded_namespaces(estate, admission),
+        tenants=tenant_rules(estate),
     )
+
+
+def excluded_namespaces(estate: Estate, admission: Admission) -> tuple[str, ...]:
+    """Namespaces whose pods are never looked at, sorted."""
+    ours = (GPU_SYSTEM_NAMESPACE, estate.namespace)
+    return tuple(sorted({*KUBERNETES_NAMESPACES, *ours, *admission.excluded_namespaces}))
 
 
 def resolved_engine(estate: Estate, admission: Admission) -> Engine:

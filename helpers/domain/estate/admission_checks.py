@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from helpers.domain import names
 from helpers.domain.admission.settings import (
-    GPU_SYSTEM_NAMESPACE,
-    KUBERNETES_NAMESPACES,
     devices_of,
+    excluded_namespaces,
     minor_version,
     resolved_engine,
 )
@@ -23,10 +22,25 @@ from helpers.domain.estate.model import Estate
 
 def admission_problems(estate: Estate) -> Iterator[Problem]:
     """Problems of the block; none where the estate has none."""
+    yield from _tenants(estate, estate.admission)
     if estate.admission is not None:
         yield from _engine(estate, estate.admission)
         yield from _directory_sets(estate.admission)
         yield from _default_budgets(estate, estate.admission)
+
+
+def _tenants(estate: Estate, admission: Admission | None) -> Iterator[Problem]:
+    for index, tenant in enumerate(estate.tenants):
+        if tenant.pod_labels is None:
+            continue
+        path = f"tenants[{index}].pod_labels"
+        if admission is None:
+            rule = "admission does this at the pods' creation, and the estate has no block admission"
+            yield Problem(path, tenant.name, rule, "add admission: {}, or use apply: patch without framework")
+        elif tenant.namespace in excluded_namespaces(estate, admission):
+            rule = f"pods of {tenant.namespace} are never looked at"
+            repair = "remove the namespace from excluded_namespaces, or use apply: patch"
+            yield Problem(path, tenant.namespace, rule, repair)
 
 
 def _engine(estate: Estate, admission: Admission) -> Iterator[Problem]:
@@ -85,7 +99,7 @@ def _default_budgets(estate: Estate, admission: Admission) -> Iterator[Problem]:
         rule = f"default_budgets do nothing with required_budget: {admission.required_budget}"
         yield Problem("admission.default_budgets", "", rule, "use required_budget: default, or remove them")
     largest_mib = max(node.largest_card_mib for node in estate.nodes)
-    ignored = {*KUBERNETES_NAMESPACES, GPU_SYSTEM_NAMESPACE, estate.namespace, *admission.excluded_namespaces}
+    ignored = excluded_namespaces(estate, admission)
     first: dict[str, int] = {}
     for index, item in enumerate(defaults):
         path = f"admission.default_budgets[{index}]"

@@ -165,6 +165,10 @@ class Estate(EstateModel):
         """The tenant called `name`, or None."""
         return next((tenant for tenant in self.tenants if tenant.name == name), None)
 
+    def priority_value(self, tenant: Tenant) -> int:
+        """What the scheduler's queue goes by; 0 where the tenant names no class (a default class is not known here)."""
+        return next((item.value for item in self.priority_classes if item.name == tenant.priority), 0)
+
     def pods_count(self, tenant: Tenant) -> int:
         """Pods that `tenant` always runs: its replicas, or one a node for a DaemonSet."""
         if tenant.workload.kind == "DaemonSet":

@@ -14,11 +14,14 @@ WATCHDOG_LEASE = "gpumem-watchdog"
 EXPORTER_SERVICE = "gpumem-exporter"
 
 
-def watchdog_rights(*, allow_delete: bool = False, discover: bool = True) -> tuple[Right, ...]:
+def watchdog_rights(
+    *, allow_delete: bool = False, allow_exec: bool = False, discover: bool = True
+) -> tuple[Right, ...]:
     """All rights.
 
     Args:
         allow_delete: The estate allows deletion where an eviction is refused for ever.
+        allow_exec: The estate allows release hooks that are commands.
         discover: Exporters are found by EndpointSlice; with explicit targets that right is not needed.
     """
     coordination = "coordination.k8s.io"
@@ -27,11 +30,13 @@ def watchdog_rights(*, allow_delete: bool = False, discover: bool = True) -> tup
         Right("", "pods", ("list", "watch"), "budgets, owners, what terminates; asked afresh before each act"),
         Right("", "pods/eviction", ("create",), "the act itself"),
         Right("", "pods", ("delete",), "where a PodDisruptionBudget never yields and the estate allows it"),
+        # The websocket is opened by a GET; from Kubernetes 1.35 on the server asks for create besides.
+        Right("", "pods/exec", ("get", "create"), "release hooks that are commands", "tenants"),
         Right("", "events", ("create",), "what was done and what was refused, on the pod or the node"),
-        Right("discovery.k8s.io", "endpointslices", ("list", "watch"), "the exporters' addresses", own_namespace=True),
-        Right(coordination, "leases", ("get", "patch"), "who leads, and the acts so far", True, names),
+        Right("discovery.k8s.io", "endpointslices", ("list", "watch"), "the exporters' addresses", "namespace"),
+        Right(coordination, "leases", ("get", "patch"), "who leads, and the acts so far", "namespace", names),
         # RBAC cannot restrict a create to a name.
-        Right(coordination, "leases", ("create",), "the first leader makes the Lease", own_namespace=True),
+        Right(coordination, "leases", ("create",), "the first leader makes the Lease", "namespace"),
     )
-    kept = {"delete": allow_delete, "endpointslices": discover}
+    kept = {"delete": allow_delete, "endpointslices": discover, "pods/exec": allow_exec}
     return tuple(right for right in rights if kept.get(right.resource, True) and kept.get(right.verbs[0], True))
