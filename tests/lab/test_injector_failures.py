@@ -1,4 +1,4 @@
-"""What a webhook that is down, expired or unreachable stops: pods that ask for a GPU, and no other, for as long as it lasts."""
+"""What a webhook that is down, expired or away stops: pods that ask for a GPU, no others, and while it lasts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import cluster
 from lab.api import ApiError
 from lab.cluster import Lab
 from lab.injector import CONFIGURATION, grant
@@ -28,6 +29,18 @@ def scene(lab: Lab, tmp_path: Path) -> Iterator[Scene]:
         one = Scene(lab, tmp_path, stack)
         one.begin()
         yield one
+
+
+@pytest.fixture
+def routed(tmp_path: Path) -> Iterator[Scene]:
+    """On a lab of its own: without kube-proxy, the other one leaves a Service's address to this machine's network."""
+    try:
+        with ExitStack() as stack:
+            one = Scene(cluster.up("routed", [], tmp_path, print, endpoint_routing=True), tmp_path, stack)
+            one.begin()
+            yield one
+    finally:
+        cluster.down("routed", tmp_path)
 
 
 def test_an_annotated_pod_gets_its_devices_and_others_are_never_sent(scene: Scene) -> None:
@@ -102,8 +115,9 @@ def test_an_expired_certificate_stops_annotated_pods_alone_until_there_is_a_new_
     assert again.ready()
 
 
-def test_a_service_without_endpoints_stops_annotated_pods_alone(scene: Scene) -> None:
-    """The rendered configuration as it is, with its real Service."""
+def test_a_service_without_endpoints_stops_annotated_pods_alone(routed: Scene) -> None:
+    """The rendered configuration as it is, with its real Service, on an API server that looks for endpoints."""
+    scene = routed
     service = {
         "metadata": {"name": "gpu-webhook"},
         "spec": {"selector": {"app": "gpu-webhook"}, "ports": [{"name": "webhook", "port": 443, "targetPort": 8443}]},
