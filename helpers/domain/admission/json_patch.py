@@ -18,11 +18,13 @@ def json_patch(before: Any, after: Any, at: str = "") -> list[Operation]:
 
 
 def _operations(before: Any, after: Any, at: str) -> Iterator[Operation]:
+    if _same(before, after):
+        return
     if isinstance(before, dict) and isinstance(after, dict):
         yield from _members(before, after, at)
     elif isinstance(before, list) and isinstance(after, list):
         yield from _elements(before, after, at)
-    elif not _same(before, after):
+    else:
         yield {"op": "replace", "path": at, "value": after}
 
 
@@ -52,6 +54,11 @@ def _elements(before: list[Any], after: list[Any], at: str) -> Iterator[Operatio
 
 def _same(one: Any, other: Any) -> bool:
     """Equality of JSON: to Python `True == 1`, to an API server they are two things."""
+    # Most of a pod does not change, and the interpreter finds that out a hundred times faster than we do.
+    if one != other:
+        return False
+    if repr(one) == repr(other):
+        return True
     if isinstance(one, dict):
         return isinstance(other, dict) and one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
     if isinstance(one, list):
