@@ -3,7 +3,8 @@
 The real program against the lab's API server, which keeps its Secret and caBundle; the reviews come from
 this process (not the server's), over several kept TLS connections that are replaced every few seconds
 and verified by the caBundle of that moment, as an API server does it. Open loop: each review has its
-time, and what it waits for counts. One JSON line; run: python -m bench.injector
+time, and what it waits for counts. Beside it stands what the policy engine adds, by the API server's
+own metrics. One JSON line; run: python -m bench.injector
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bench.admission_time import policy_figures
 from helpers.domain import names
 from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE, AdmissionSettings, admission_settings
 from helpers.rendering.admission_webhook import webhook_objects
@@ -62,6 +64,8 @@ def main() -> int:
         lab = cluster.up("bench", [], root)
         try:
             figures = measured(lab, root, seconds)
+            # From here on the policies are in force, so last.
+            figures["policy_engine"] = policy_figures(lab.api(), _settings())
         finally:
             cluster.down("bench", root)
     print(json.dumps(figures))
