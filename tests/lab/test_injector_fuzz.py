@@ -39,8 +39,8 @@ JSON = st.recursive(
 
 
 def or_anything(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Mostly what belongs there, sometimes anything, sometimes nothing."""
-    return st.one_of(strategy, strategy, strategy, JSON)
+    """Mostly what belongs there, sometimes anything: one review in a few is wrong in one place or two."""
+    return st.integers(0, 24).flatmap(lambda draw: JSON if draw == 24 else strategy)
 
 
 NAMES = st.sampled_from(["main", "nvidia0", "", "a/b", "\ud800", "x" * 300])
@@ -160,7 +160,6 @@ def attacker(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Att
         assert running.lines("unexpected") == []
         # It came as far as the rules, and past them in every way.
         counts = {each: running.metric(f'gpumem_injector_reviews_total{{outcome="{each}"}}') for each in OUTCOMES}
-        print(counts)
         assert all(counts.values()), counts
 
 
@@ -232,11 +231,18 @@ def test_a_hundred_bodies_of_three_mebibytes_leave_nothing_behind(attacker: Atta
 
 
 def test_memory_is_flat_over_thousands_of_bad_reviews(attacker: Attacker) -> None:
-    pod = {"kind": "Pod", "metadata": {"annotations": {"gpu-directories": "nonsense"}}, "spec": {"containers": "no"}}
-    request: dict[str, Any] = {"operation": "CREATE", "namespace": "research", "object": pod}
-    request["kind"] = {"group": "", "version": "v1", "kind": "Pod"}
-    document: dict[str, Any] = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
-    bodies = [json.dumps({**document, "request": {**request, "uid": f"u-{n}"}}).encode() for n in range(100)]
+    pods = [
+        {"kind": "Pod", "metadata": {"annotations": {"gpu-directories": word}}, "spec": {"containers": containers}}
+        for word in ("nonsense", "nvidia")
+        for containers in ("no containers", [{"name": "main"}])
+    ]
+    kind = {"group": "", "version": "v1", "kind": "Pod"}
+    request = {"operation": "CREATE", "namespace": "research", "kind": kind}
+    document = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
+    bodies = [
+        json.dumps({**document, "request": {**request, "object": pods[n % 4], "uid": f"u-{n}"}}).encode()
+        for n in range(100)
+    ]
     bodies += [b"", b"{", b"null", b'{"kind": "AdmissionReview"}']
     for body in bodies:
         attacker.fair(body)
