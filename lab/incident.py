@@ -15,12 +15,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from helpers.domain.rights import Scope, policy_rules
+from helpers.domain.rights import Scope
 from helpers.domain.watchdog.rights import watchdog_rights
 from helpers.domain.watchdog.settings import TenantRule, WatchdogSettings
 from lab.api import Api, ApiError
 from lab.cluster import Lab, LabNode
 from lab.errors import LabError
+from lab.rights import grant_rights
 from lab.waiting import wait_for
 
 RESOURCE = "viktorbarzin.me/gpumem"
@@ -181,34 +182,11 @@ def grant(
     api, account = lab.api(), "gpumem-watchdog"
     with contextlib.suppress(ApiError):
         api.post("/api/v1/namespaces", {"metadata": {"name": namespace}})
-    with contextlib.suppress(ApiError):
-        api.post(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": account}})
     rights = watchdog_rights(allow_delete=allow_delete, allow_exec=bool(exec_in))
-    authorization = "/apis/rbac.authorization.k8s.io/v1"
-    places: list[tuple[Scope, str, str]] = [
-        ("cluster", "ClusterRole", authorization),
-        ("namespace", "Role", f"{authorization}/namespaces/{namespace}"),
-    ]
+    places: list[tuple[Scope, str]] = [("cluster", ""), ("namespace", namespace)]
     if exec_in:
-        places.append(("tenants", "Role", f"{authorization}/namespaces/{exec_in}"))
-    for scope, kind, base in places:
-        plural = f"{kind.lower()}s"
-        name = f"{namespace}-{account}"
-        rules = [
-            {**rule, "verbs": [verb for verb in rule["verbs"] if f"{verb} {rule['resources'][0]}" != without]}
-            for rule in policy_rules(rights, scope)
-        ]
-        role = {"metadata": {"name": name}, "rules": [rule for rule in rules if rule["verbs"]]}
-        api.delete(f"{base}/{plural}/{name}")
-        api.post(f"{base}/{plural}", role)
-        subject = {"kind": "ServiceAccount", "name": account, "namespace": namespace}
-        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
-        with contextlib.suppress(ApiError):
-            api.post(
-                f"{base}/{kind.lower()}bindings",
-                {"metadata": {"name": name}, "roleRef": reference, "subjects": [subject]},
-            )
-    return lab.service_account_kubeconfig(namespace, account)
+        places.append(("tenants", exec_in))
+    return grant_rights(lab, namespace, account, rights, places, without=without)
 
 
 @dataclass

@@ -24,10 +24,11 @@ from typing import Any
 from helpers.domain import names
 from helpers.domain.admission.rights import injector_rights
 from helpers.domain.admission.settings import AdmissionSettings
-from helpers.domain.rights import Scope, policy_rules
+from helpers.domain.rights import Scope
 from lab.api import APPLY_PATCH, Api, ApiError
 from lab.cluster import Lab
 from lab.ports import free_ports
+from lab.rights import grant_rights
 from lab.waiting import wait_for
 
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
@@ -61,33 +62,9 @@ def make_namespace(api: Api, name: str, **labels: str) -> None:
 
 def grant(lab: Lab, namespace: str, *, without: str = "") -> Path:
     """The injector's ServiceAccount with its rights, but for `without` (`verb resource`); its kubeconfig."""
-    api, account = lab.api(), names.INJECTOR_SERVICE_ACCOUNT
-    make_namespace(api, namespace)
-    with contextlib.suppress(ApiError):
-        api.post(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": account}})
-    authorization = "/apis/rbac.authorization.k8s.io/v1"
-    scopes: list[tuple[Scope, str, str]] = [
-        ("cluster", "ClusterRole", authorization),
-        ("namespace", "Role", f"{authorization}/namespaces/{namespace}"),
-        ("default", "Role", f"{authorization}/namespaces/default"),
-    ]
-    for scope, kind, base in scopes:
-        name = f"{namespace}-{account}"
-        rules = [
-            {**rule, "verbs": [verb for verb in rule["verbs"] if f"{verb} {rule['resources'][0]}" != without]}
-            for rule in policy_rules(injector_rights(), scope)
-        ]
-        plural = f"{kind.lower()}s"
-        api.delete(f"{base}/{plural}/{name}")
-        api.post(f"{base}/{plural}", {"metadata": {"name": name}, "rules": [rule for rule in rules if rule["verbs"]]})
-        subject = {"kind": "ServiceAccount", "name": account, "namespace": namespace}
-        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
-        with contextlib.suppress(ApiError):
-            api.post(
-                f"{base}/{kind.lower()}bindings",
-                {"metadata": {"name": name}, "roleRef": reference, "subjects": [subject]},
-            )
-    return lab.service_account_kubeconfig(namespace, account)
+    make_namespace(lab.api(), namespace)
+    places: list[tuple[Scope, str]] = [("cluster", ""), ("namespace", namespace), ("default", "default")]
+    return grant_rights(lab, namespace, names.INJECTOR_SERVICE_ACCOUNT, injector_rights(), places, without=without)
 
 
 @dataclass

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -71,3 +72,18 @@ def failure_logged(log: Log) -> Iterator[None]:
         level = log.warning if isinstance(error, CheckFailed) and not isinstance(error, Forbidden) else log.error
         level("run_failed", reason=str(error), exit_code=int(error.exit_code))
         raise
+
+
+@contextlib.contextmanager
+def threads_log(log: Log) -> Iterator[None]:
+    """A thread that dies of a mistake of ours says so in the log; who misses it is the app's to settle."""
+
+    def note(arguments: threading.ExceptHookArgs) -> None:
+        text = "".join(traceback.format_exception(arguments.exc_type, arguments.exc_value, arguments.exc_traceback))
+        log.error("unexpected", thread=arguments.thread.name if arguments.thread else "", reason=text)
+
+    before, threading.excepthook = threading.excepthook, note
+    try:
+        yield
+    finally:
+        threading.excepthook = before

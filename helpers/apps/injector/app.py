@@ -13,12 +13,12 @@ from helpers.adapters.certificates import X509Certificates
 from helpers.adapters.clock import SystemClock
 from helpers.adapters.events import KubernetesEvents
 from helpers.adapters.injector_metrics import PrometheusInjectorMetrics
-from helpers.adapters.logging_ import JsonLog, failure_logged
+from helpers.adapters.logging_ import JsonLog, failure_logged, threads_log
 from helpers.adapters.metrics import ListenAddress, new_registry, served
 from helpers.adapters.process import installed_version, stopped_by_signal
 from helpers.adapters.webhook_server import WebhookServer
 from helpers.apps.injector.settings import RunSettings
-from helpers.apps.injector.threads import Keeping, Threads, threads_log
+from helpers.apps.injector.threads import Keeping, Threads
 from helpers.domain import names
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 from helpers.services.admission_review import OUTCOMES, AdmissionReviews, Rules

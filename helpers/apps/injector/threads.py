@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from helpers.adapters.lease import LeaderElection
 from helpers.domain import names
 from helpers.domain.errors import Forbidden
-from helpers.ports.log import Log
 from helpers.services.certificates import RETRY_SECONDS, CertificateKeeper, KeeperPorts, KeeperSettings
 
 THREADS_BOUND_SECONDS = 20.0
@@ -81,18 +79,3 @@ class Threads:
     def alive(self) -> bool:
         """Whether all of them still run."""
         return all(thread.is_alive() for thread in self._threads)
-
-
-@contextlib.contextmanager
-def threads_log(log: Log) -> Iterator[None]:
-    """A thread that dies of a mistake of ours says so in the log; /healthz then fails, and the kubelet restarts us."""
-
-    def note(arguments: threading.ExceptHookArgs) -> None:
-        text = "".join(traceback.format_exception(arguments.exc_type, arguments.exc_value, arguments.exc_traceback))
-        log.error("unexpected", thread=arguments.thread.name if arguments.thread else "", reason=text)
-
-    before, threading.excepthook = threading.excepthook, note
-    try:
-        yield
-    finally:
-        threading.excepthook = before

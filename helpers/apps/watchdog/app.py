@@ -6,13 +6,12 @@ import contextlib
 import os
 import socket
 import threading
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from helpers.adapters.clock import SystemClock
 from helpers.adapters.events import KubernetesEvents
 from helpers.adapters.exporter_scrape import HttpExporters, parse_target
-from helpers.adapters.logging_ import JsonLog, failure_logged
+from helpers.adapters.logging_ import JsonLog, failure_logged, threads_log
 from helpers.adapters.metrics import ListenAddress, new_registry, served
 from helpers.adapters.process import installed_version, stopped_by_signal
 from helpers.adapters.queued_events import QueuedEvents
@@ -64,7 +63,7 @@ def run_watchdog(
     with failure_logged(log), contextlib.ExitStack() as stack:
         stopped = stop if stop is not None else stack.enter_context(stopped_by_signal()).is_set
         pulse = _Pulse(stopped, clock)
-        stack.enter_context(_threads_log(log))
+        stack.enter_context(threads_log(log))
         if run.metrics_address:
             port = stack.enter_context(served(registry, ListenAddress.parse(run.metrics_address), pulse.is_felt))
             log.info("metrics_served", address=run.metrics_address, port=port)
@@ -142,18 +141,3 @@ class _Pulse:
 
     def is_felt(self) -> bool:
         return self._clock.monotonic_seconds() - self._asked_seconds < STUCK_AFTER_SECONDS
-
-
-@contextlib.contextmanager
-def _threads_log(log: Log) -> Iterator[None]:
-    """A thread that dies of a mistake of ours says so in the log; its act is then settled by the loop."""
-
-    def note(arguments: threading.ExceptHookArgs) -> None:
-        text = "".join(traceback.format_exception(arguments.exc_type, arguments.exc_value, arguments.exc_traceback))
-        log.error("unexpected", thread=arguments.thread.name if arguments.thread else "", reason=text)
-
-    before, threading.excepthook = threading.excepthook, note
-    try:
-        yield
-    finally:
-        threading.excepthook = before
