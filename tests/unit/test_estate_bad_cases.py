@@ -24,6 +24,8 @@ RULE_MODULES = [
         "estate.arithmetic",
         "estate.base",
         "estate.checks",
+        "estate.coordinator",
+        "estate.lane_checks",
         "estate.nodes",
         "estate.pod_checks",
         "estate.tenants",
