@@ -36,6 +36,11 @@ WATCHDOG_CONFIG_MAP = "gpumem-watchdog"
 WATCHDOG_CONFIG_PATH = "/etc/gpumem/watchdog.json"
 WATCHDOG_METRICS_PORT = 9411
 
+COORDINATOR_COMPONENT = "gpumem-coordinator"
+COORDINATOR_CONFIG_MAP = "gpumem-coordinator"
+COORDINATOR_CONFIG_PATH = "/etc/gpumem/coordinator.json"
+COORDINATOR_PORT = 9412
+
 DEVICE_PLUGIN_CONFIG_LABEL = "nvidia.com/device-plugin.config"
 
 DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"

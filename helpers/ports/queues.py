@@ -52,6 +52,10 @@ class QueueHands(Protocol):
         """Jobs of `queue` may begin again. Raises as `pause` does."""
         ...
 
+    def warm(self, client: ClientName) -> None:
+        """Get ready for a pause by that client; returns at once. Raises where it cannot run at all."""
+        ...
+
 
 class LaneBoard(Protocol):
     """What the coordinator leaves in Redis, under `gpumem:`. Everything here raises DependencyError."""

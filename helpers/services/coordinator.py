@@ -6,16 +6,17 @@ event only wakes the loop (and shows that a lane was busy in between), and the b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from helpers.domain.errors import DependencyError
 from helpers.domain.lanes.board import board
-from helpers.domain.lanes.decision import Decision, LaneVerdict, Pause, decide, is_busy
+from helpers.domain.lanes.clients import ClientName, Refusal
+from helpers.domain.lanes.decision import Decision, LaneVerdict, Pause, client_of, decide, is_busy
 from helpers.domain.lanes.durations import Durations
 from helpers.domain.lanes.engines import held_lanes, measured_mib, to_unload
-from helpers.domain.lanes.facts import Situation
+from helpers.domain.lanes.facts import QueueFacts, Situation
 from helpers.domain.lanes.settings import CoordinatorSettings
 from helpers.ports.clock import Clock
 from helpers.ports.coordinator_metrics import CoordinatorMetrics
@@ -128,10 +129,19 @@ class Coordinator:
         self.verdicts = verdicts
         self._publish(verdicts, away, now)
         failed_count = self._executor.carry_out(decisions, queues)
+        self._executor.warm(self._clients(queues))
         ports.engines.wish(to_unload(self._settings, now, facts))
         self._measure(events, decisions, verdicts, now_seconds)
         self._next_seconds = self._due_seconds(verdicts, now, failed_count)
         return decisions
+
+    def _clients(self, queues: Mapping[str, QueueFacts]) -> Iterator[ClientName]:
+        for rule in self._settings.lanes:
+            for queue in rule.lane.queues if rule.is_batch else ():
+                facts = queues.get(queue)
+                client = client_of(rule, facts) if facts is not None and not facts.is_blank else None
+                if client is not None and not isinstance(client, Refusal):
+                    yield client
 
     def _take_over(self) -> None:
         """First turn as the leader: what others did meanwhile is read from Redis, not remembered."""

@@ -9,9 +9,10 @@ that stalled): until it cannot any more, the mark stays, even after a resume.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from helpers.domain.errors import DependencyError
+from helpers.domain.lanes.clients import ClientName
 from helpers.domain.lanes.decision import UNANSWERED, Decision, Forget, NoAction, Pause, Refuse, Resume
 from helpers.domain.lanes.facts import PauseMark, QueueFacts
 from helpers.ports.clock import Clock
@@ -45,6 +46,7 @@ class QueueExecutor:
         self._own_pauses: Counter[str] = Counter()
         self._unanswered_seconds: dict[str, float] = {}
         self._said: dict[str, str] = {}
+        self._warmed: set[ClientName] = set()
 
     def heard(self, events: tuple[QueueEvent, ...], queues: Mapping[str, QueueFacts]) -> None:
         """Notices pauses that are not ours: what a person pauses, paused already or not, is theirs from then on.
@@ -61,6 +63,17 @@ class QueueExecutor:
             elif mark is not None and mark.confirmed and not self._may_still_arrive(event.queue):
                 self._marks.drop_mark(event.queue)
                 self._log.info("pause_taken_over", queue=event.queue, reason="somebody else paused it, too")
+
+    def warm(self, clients: Iterable[ClientName]) -> None:
+        """Gets the clients ready that the queues will need; one that cannot run is said, each time it is new."""
+        for client in clients:
+            if client in self._warmed:
+                continue
+            self._warmed.add(client)
+            try:
+                self._hands.warm(client)
+            except DependencyError as error:
+                self._log.error("client_missing", client=client, reason=str(error))
 
     def start_over(self) -> None:
         """Another leader acted meanwhile."""

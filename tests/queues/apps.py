@@ -18,7 +18,7 @@ from typing import Any
 from helpers.adapters.bullmq_clients.hands import ENV_REDIS_URL, FOLDER
 
 HERE = Path(__file__).parent
-HELPER = HERE.parents[1] / "helpers" / "sdk" / "node" / "gpumem-lane.js"
+HELPER = HERE.parents[1] / "helpers" / "sdk" / "lane" / "gpumem-lane.js"
 
 
 class App:

@@ -46,7 +46,11 @@ class BullmqHands:
         self._act("resume", name, client)
 
     def warm(self, client: ClientName) -> None:
-        """Starts that client now, so that the first pause need not wait for Node."""
+        """Starts that client and does not wait for it, so that the first pause need not, either.
+
+        Raises:
+            DependencyError: it cannot run here.
+        """
         self._client(client)
 
     def close(self) -> None:
@@ -59,7 +63,8 @@ class BullmqHands:
         try:
             self._client(client).ask({"do": act, "queue": name, "prefix": self._prefix})
         except _NoAnswer as error:
-            self._clients.pop(client).close()
+            if (failed := self._clients.pop(client, None)) is not None:
+                failed.close()
             raise DependencyError(f"BullMQ {client}: {act} of {name}: {error}") from error
 
     def _client(self, client: ClientName) -> _Client:
@@ -75,12 +80,7 @@ class BullmqHands:
         if not (folder / "node_modules" / "bullmq").is_dir():
             raise DependencyError(f"the client for BullMQ {client} is not installed: run `npm ci` in {folder}")
         started = _Client([node, str(self._folder / "client.js"), str(folder)], self._url)
-        try:
-            version = started.ready()
-        except _NoAnswer as error:
-            started.close()
-            raise DependencyError(f"the client for BullMQ {client} did not start: {error}") from error
-        self._log.info("client_started", client=client, bullmq_version=version, pid=started.pid)
+        self._log.info("client_started", client=client, pid=started.pid)
         self._clients[client] = started
         return started
 
@@ -99,6 +99,7 @@ class _Client:
         )
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
         self._ids = itertools.count(1)
+        self._is_ready = False
         threading.Thread(target=self._read, name="bullmq-client", daemon=True).start()
 
     @property
@@ -110,12 +111,11 @@ class _Client:
         """Whether it runs."""
         return self._process.poll() is None
 
-    def ready(self) -> str:
-        """Waits until it has loaded; BullMQ's version."""
-        return str(self._next(lambda answer: bool(answer.get("ready")), START_SECONDS)["version"])
-
     def ask(self, what: dict[str, str]) -> None:
-        """One act, answered."""
+        """One act, answered; the first waits until it has loaded."""
+        if not self._is_ready:
+            self._next(lambda answer: bool(answer.get("ready")), START_SECONDS)
+            self._is_ready = True
         number = next(self._ids)
         try:
             print(json.dumps({"id": number, **what}), file=self._process.stdin, flush=True)

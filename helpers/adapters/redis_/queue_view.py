@@ -35,6 +35,7 @@ class RedisQueues:
         self._log = log
         self._positions: dict[str, str] = {}
         self._bad_marks: set[str] = set()
+        self._versions: dict[str, str] = {}
 
     def snapshot(self) -> Mapping[str, QueueFacts]:
         """All queues at one instant (MULTI).
@@ -96,6 +97,8 @@ class RedisQueues:
 
     def _facts(self, queue: str, found: Sequence[Any]) -> QueueFacts:
         (paused, version), wait, last_wait, held, last_held, prioritized, active, delayed, mark = found
+        # An application writes its version when it opens the queue: after a flush it is still the same one.
+        version = self._versions[queue] = str(version or self._versions.get(queue, ""))
         return QueueFacts(
             queue=queue,
             paused=paused is not None,
@@ -104,7 +107,7 @@ class RedisQueues:
             prioritized_count=int(prioritized),
             active_count=int(active),
             delayed_count=int(delayed),
-            version=str(version or ""),
+            version=version,
             mark=self._mark(queue, mark),
         )
 

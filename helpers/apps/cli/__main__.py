@@ -25,6 +25,7 @@ COMMANDS = {
     "release": "tenant_commands",
     "restore": "tenant_commands",
     "exporter": "exporter_commands",
+    "coordinator": "coordinator_commands",
     "watchdog": "watchdog_commands",
     "recommend": "watchdog_commands",
     "arm": "watchdog_commands",

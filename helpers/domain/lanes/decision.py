@@ -192,6 +192,11 @@ def _facts(rule: LaneRule, now: Situation) -> tuple[QueueFacts, ...]:
     return tuple(now.queues[queue] for queue in rule.lane.queues if queue in now.queues)
 
 
+def client_of(rule: LaneRule, facts: QueueFacts) -> ClientName | Refusal:
+    """The client for a queue of that lane."""
+    return "immich" if rule.lane.pause == "immich" else client_for(facts, rule.lane.bullmq_major)
+
+
 def _decide_queue(rule: LaneRule, verdict: LaneVerdict, facts: QueueFacts, now_at: datetime) -> Decision:
     queue, lane, mark = facts.queue, rule.name, facts.mark
     if facts.paused and mark is None:
@@ -204,7 +209,7 @@ def _decide_queue(rule: LaneRule, verdict: LaneVerdict, facts: QueueFacts, now_a
         return NoAction(queue, lane, verdict.text)
     if facts.is_blank and not facts.paused and rule.lane.bullmq_major is None:
         return NoAction(queue, lane, "nobody has used this queue yet")
-    client = "immich" if rule.lane.pause == "immich" else client_for(facts, rule.lane.bullmq_major)
+    client = client_of(rule, facts)
     if isinstance(client, Refusal):
         return Refuse(queue, lane, client.why)
     if verdict.open:
