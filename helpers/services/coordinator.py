@@ -126,7 +126,7 @@ class Coordinator:
         self._executor.heard(events, queues)
         now = replace(now, busy_seconds=dict(self._busy_seconds), held=held_lanes(self._settings, now, facts))
         verdicts, decisions = decide(self._settings, now)
-        self.verdicts = verdicts
+        self._say(verdicts)
         self._publish(verdicts, away, now)
         failed_count = self._executor.carry_out(decisions, queues)
         self._executor.warm(self._clients(queues))
@@ -185,6 +185,14 @@ class Coordinator:
             return
         self._ports.board.publish(documents, timedelta(seconds=2 * self._settings.ttl_seconds))
         self._published = (documents, now.now_seconds)
+
+    def _say(self, verdicts: tuple[LaneVerdict, ...]) -> None:
+        before = {verdict.lane: (verdict.open, verdict.reason) for verdict in self.verdicts}
+        for verdict in verdicts:
+            if before.get(verdict.lane) != (verdict.open, verdict.reason):
+                self._ports.log.info("lane_changed", lane=verdict.lane, open=verdict.open,
+                                     decision=verdict.reason.value, reason=verdict.text)  # fmt: skip
+        self.verdicts = verdicts
 
     def _measure(
         self,
