@@ -16,6 +16,7 @@ const say = (what) => process.stdout.write(`${JSON.stringify(what)}\n`);
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const queues = new Map();
 const workers = new Map();
+const fails = new Map();
 const helper = process.argv[3] ? require(path.resolve(process.argv[3])) : null;
 
 function queueOf(name) {
@@ -43,6 +44,12 @@ const acts = {
         if (guard) await guard.begin(job, token);
         const began = Date.now();
         if (tell) say({ event: "began", queue, job: job.data.n, at: began });
+        const failed = fails.get(job.id) || 0;
+        if (failed < (job.data.fails || 0)) {
+          fails.set(job.id, failed + 1);
+          if (guard) await guard.end(job);
+          throw new Error("as asked");
+        }
         try {
           await sleep(job.data.ms || 0);
         } finally {

@@ -14,6 +14,7 @@ const path = require("node:path");
 
 const BEGIN = fs.readFileSync(path.join(__dirname, "begin.lua"), "utf8");
 const LONGEST_JOB_MS = 3600 * 1000;
+const LONGEST_DELAYED_MS = 7 * 24 * 3600 * 1000;
 const POLL_MS = 50;
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -48,9 +49,18 @@ function lane(connection, { lane: name, DelayedError, maxWaitMs = 120000, waitin
     const document = await read();
     if (document && document.waits_for) await waitForRunning(document);
     const [began, when] = await connection.eval(BEGIN, 2, key, running, job.id, LONGEST_JOB_MS);
+    if (job.attemptsStarted === undefined) await giveAttemptsBack(job, began !== 1);
     if (began === 1) return when;
     await job.moveToDelayed(Date.now() + when, token);
     throw new DelayedError();
+  }
+
+  // BullMQ 4 counts every start as an attempt (5 and 6 keep the two apart): what was only put back is
+  // counted in a key of our own, and taken off again before the worker looks at the number.
+  async function giveAttemptsBack(job, putBack) {
+    const backs = `gpumem:put-back:${name}:${job.id}`;
+    if (putBack) await connection.multi().incr(backs).pexpire(backs, LONGEST_DELAYED_MS).exec();
+    else job.attemptsMade -= Number((await connection.get(backs)) || 0);
   }
 
   const end = (job) => connection.zrem(running, job.id);
