@@ -16,10 +16,10 @@ import redis
 from helpers.adapters.redis_.board import mark_key
 from helpers.domain.estate.coordinator import LaneWindow, Redis
 from helpers.domain.lanes.settings import CoordinatorSettings
+from lab.queues.apps import App, app, wait_until
+from lab.queues.coordinators import CoordinatorProcess, coordinator
 from lab.redis_server import RedisServer
 from tests.fakes.lanes import rule, settings
-from tests.queues.apps import App, app, wait_until
-from tests.queues.coordinators import CoordinatorProcess, coordinator
 
 SETTLE_SECONDS = 0.5
 

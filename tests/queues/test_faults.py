@@ -20,12 +20,12 @@ from helpers.apps.coordinator import RunSettings, run_coordinator
 from helpers.domain.estate.coordinator import Engine, Redis
 from helpers.domain.lanes.settings import CoordinatorSettings, EngineRule
 from lab.ollama import StandInOllama, stand_in_ollama
+from lab.queues.apps import app, wait_until
+from lab.queues.coordinators import CoordinatorProcess, coordinator
+from lab.queues.stall import proxy
 from lab.redis_server import RedisServer
 from lab.small_exporter import lab_exporter
 from tests.fakes.lanes import NIGHT, rule, settings
-from tests.queues.apps import app, wait_until
-from tests.queues.coordinators import CoordinatorProcess, coordinator
-from tests.queues.stall import proxy
 from tests.queues.test_coordinator import is_paused, lanes, started
 
 BIG, SMALL = "gemma4:e4b-q8_0", "nomic-embed-text"

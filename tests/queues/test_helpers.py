@@ -14,9 +14,9 @@ import redis
 import redis.asyncio
 
 from helpers.sdk.lane import Lane, Unavailable
+from lab.queues.apps import HELPER, app, wait_until
+from lab.queues.coordinators import coordinator
 from lab.redis_server import RedisServer
-from tests.queues.apps import HELPER, app, wait_until
-from tests.queues.coordinators import coordinator
 from tests.queues.test_coordinator import is_paused, lanes, started
 
 CLOSED = {"open": False, "reason": "gpu_away", "retry_after_seconds": 0.3, "yields_to": []}

@@ -12,9 +12,9 @@ from helpers.adapters.bullmq_clients.hands import BullmqHands
 from helpers.adapters.redis_.queue_view import RedisQueues
 from helpers.domain.lanes.clients import ClientName, client_for
 from helpers.domain.lanes.facts import QueueFacts
+from lab.queues.apps import App, app, wait_until
 from lab.redis_server import RedisServer
 from tests.fakes.outside import FakeLog
-from tests.queues.apps import App, app, wait_until
 
 NAMES: tuple[ClientName, ...] = ("4", "5", "6")
 BEFORE, DURING = [1, 2, 3], [4, 5]

@@ -104,6 +104,20 @@ def test_the_day_s_end_can_be_written() -> None:
     assert not is_open(whole, berlin("2026-11-26T00:00"))
 
 
+def test_what_has_begun_ends_before_the_window_closes() -> None:
+    night, lead = [window("18:00", "09:00")], timedelta(seconds=120)
+    assert is_open(night, berlin("2026-11-25T08:57:59"), lead)
+    assert not is_open(night, berlin("2026-11-25T08:58"), lead)
+    assert next_change_at(night, berlin("2026-11-25T08:00"), lead) == berlin("2026-11-25T08:58")
+    assert next_change_at(night, berlin("2026-11-25T08:58"), lead) == berlin("2026-11-25T18:00")
+
+
+@given(WINDOWS, INSTANTS, st.integers(0, 7200))
+def test_whatever_begins_may_run_on_for_the_lead(one: LaneWindow, at: datetime, seconds: int) -> None:
+    lead = timedelta(seconds=seconds)
+    assert is_open([one], at, lead) == (is_open([one], at) and is_open([one], at + lead))
+
+
 @given(WINDOWS, INSTANTS)
 def test_an_open_window_never_shows_a_wall_clock_outside_it(one: LaneWindow, at: datetime) -> None:
     """Whatever the clock does: where the window is open, the wall clock is within it and its day is declared."""

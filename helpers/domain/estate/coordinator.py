@@ -109,6 +109,11 @@ class Lane(EstateModel):
     windows: tuple[LaneWindow, ...] = Field(
         default=(), strict=False, description="Batch only: when it may run. Absent: at any hour."
     )
+    lead_seconds: Seconds = Field(
+        default=0.0,
+        description="Batch only: no job begins this long before a window closes; the length of a long job, "
+        "so that none runs on after it.",
+    )
     settle_seconds: Seconds = Field(
         default=5.0, description="Batch only: how long nobody before it may have been busy before it is resumed."
     )

@@ -14,7 +14,6 @@ from enum import StrEnum
 from helpers.domain.lanes.clients import ClientName, Refusal, client_for
 from helpers.domain.lanes.facts import QueueFacts, Situation
 from helpers.domain.lanes.settings import CoordinatorSettings, LaneRule
-from helpers.domain.lanes.windows import is_open, next_change_at
 
 # A pause that was sent and never answered may still arrive; its mark is kept at least this long.
 UNANSWERED = timedelta(seconds=60)
@@ -117,7 +116,7 @@ def judge_lanes(settings: CoordinatorSettings, now: Situation) -> tuple[LaneVerd
 def _judge(settings: CoordinatorSettings, rule: LaneRule, now: Situation) -> LaneVerdict:
     facts = _facts(rule, now)
     waiting, active = sum(f.waiting_count for f in facts), sum(f.active_count for f in facts)
-    change_at = next_change_at(rule.lane.windows, now.now_at)
+    change_at = rule.next_change_at(now.now_at)
 
     def verdict(is_free: bool, reason: LaneReason, text: str, settled: float | None = None) -> LaneVerdict:
         return LaneVerdict(rule.name, is_free, reason, text, waiting, active, change_at, settled)
@@ -127,7 +126,7 @@ def _judge(settings: CoordinatorSettings, rule: LaneRule, now: Situation) -> Lan
         return verdict(False, LaneReason.AWAY, away)
     if not rule.is_batch:
         return verdict(True, LaneReason.OPEN, "realtime is never paused")
-    if not is_open(rule.lane.windows, now.now_at):
+    if not rule.may_run(now.now_at):
         until = f" until {change_at.isoformat(timespec='seconds')}" if change_at else ""
         return verdict(False, LaneReason.WINDOW, f"outside its windows{until}")
     claims = list(_claims(settings, rule, now))
@@ -179,7 +178,7 @@ def is_busy(rule: LaneRule, now: Situation) -> bool:
 
 def _asking_count(rule: LaneRule, facts: Sequence[QueueFacts], now: Situation) -> int:
     """Jobs that would run if their lane were let: not those that a window, or somebody's pause, keeps back."""
-    if rule.lane.tenant in now.away or not is_open(rule.lane.windows, now.now_at):
+    if rule.lane.tenant in now.away or not rule.may_run(now.now_at):
         return 0
     return sum(one.waiting_count for one in facts if not one.paused or one.mark is not None)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
 from helpers.domain.estate.coordinator import Coordinator, Engine, Immich, Lane, Redis
 from helpers.domain.estate.model import Estate
+from helpers.domain.lanes.windows import is_open, next_change_at
 
 
 class _Settings(BaseModel):
@@ -36,6 +38,18 @@ class LaneRule(_Settings):
     def is_batch(self) -> bool:
         """Whether it may be paused at all."""
         return self.lane.workload_class == "batch"
+
+    def may_run(self, at: datetime) -> bool:
+        """Whether one of its windows is open at `at`, and long enough for a job."""
+        return is_open(self.lane.windows, at, self._lead)
+
+    def next_change_at(self, at: datetime) -> datetime | None:
+        """When that changes next; None where it never does."""
+        return next_change_at(self.lane.windows, at, self._lead)
+
+    @property
+    def _lead(self) -> timedelta:
+        return timedelta(seconds=self.lane.lead_seconds)
 
     @property
     def rank(self) -> tuple[bool, int, str]:

@@ -18,16 +18,26 @@ _DAYS_AHEAD = 9
 _ONE_DAY = timedelta(days=1)
 
 
-def is_open(windows: Sequence[LaneWindow], at: datetime) -> bool:
-    """Whether one of `windows` is open at the aware instant `at`; with none, always."""
-    return not windows or any(opens <= at < closes for window in windows for opens, closes in _spans(window, at, 1))
+_NO_TIME = timedelta(0)
 
 
-def next_change_at(windows: Sequence[LaneWindow], at: datetime) -> datetime | None:
+def is_open(windows: Sequence[LaneWindow], at: datetime, lead: timedelta = _NO_TIME) -> bool:
+    """Whether one of `windows` is open at the aware instant `at`, and still will be `lead` later; with none, always.
+
+    `lead`: how long before a window closes nothing begins any more, so that what has begun ends in it.
+    """
+    instants = {at, at + lead}
+    return not windows or all(
+        any(opens <= one < closes for window in windows for opens, closes in _spans(window, one, 1)) for one in instants
+    )
+
+
+def next_change_at(windows: Sequence[LaneWindow], at: datetime, lead: timedelta = _NO_TIME) -> datetime | None:
     """The next instant after `at` at which `is_open` changes; None where it never does."""
-    now = is_open(windows, at)
-    boundaries = {edge for window in windows for span in _spans(window, at, _DAYS_AHEAD) for edge in span if edge > at}
-    return next((edge for edge in sorted(boundaries) if is_open(windows, edge) != now), None)
+    now = is_open(windows, at, lead)
+    edges = {edge for window in windows for span in _spans(window, at, _DAYS_AHEAD) for edge in span}
+    candidates = sorted(one for edge in edges for one in {edge, edge - lead} if one > at)
+    return next((one for one in candidates if is_open(windows, one, lead) != now), None)
 
 
 def _spans(window: LaneWindow, at: datetime, days_ahead: int) -> Iterator[tuple[datetime, datetime]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.adapters.bullmq_clients.hands import ENV_REDIS_URL, FOLDER
+from lab.errors import LabError
 
 HERE = Path(__file__).parent
 HELPER = HERE.parents[1] / "helpers" / "sdk" / "lane" / "gpumem-lane.js"
@@ -42,7 +43,8 @@ class App:
         while True:
             answer = self._answers.get(timeout=timeout_seconds)
             if answer["id"] == number:
-                assert answer.get("ok"), answer
+                if not answer.get("ok"):
+                    raise LabError(f"{act}: {answer.get('error')}")
                 return answer.get("value")
 
     def send(self, act: str, **fields: Any) -> int:
@@ -87,5 +89,6 @@ def wait_until(check: Callable[[], bool], what: str, seconds: float = 15.0) -> N
     """Polls `check`; fails with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not check():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        if time.monotonic() > deadline:
+            raise LabError(f"not within {seconds:.0f} s: {what}")
         time.sleep(0.02)

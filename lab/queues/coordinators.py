@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers.domain.lanes.settings import CoordinatorSettings
-from tests.queues.apps import wait_until
-
-ALWAYS: tuple[Any, ...] = ()
+from lab.errors import LabError
+from lab.queues.apps import wait_until
 
 
 class CoordinatorProcess:
@@ -78,6 +77,5 @@ def coordinator(settings: CoordinatorSettings, folder: Path) -> Iterator[Coordin
         yield running.ready()
     finally:
         running.kill()
-        print(*(json.dumps(line) for line in running.log), sep="\n")
         if running.of("not_json"):
-            raise AssertionError(running.of("not_json"))
+            raise LabError(f"the coordinator wrote what is no log line: {running.of('not_json')}")

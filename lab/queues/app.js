@@ -1,4 +1,4 @@
-// An application's side of BullMQ in the tests: producers and workers of one major version.
+// An application's side of BullMQ in the lab: producers and workers of one major version.
 //
 //   node app.js <folder with node_modules>     commands as JSON lines on stdin, answers and events on stdout
 "use strict";
@@ -41,8 +41,7 @@ const acts = {
     const worker = new Worker(
       queue,
       async (job, token) => {
-        if (guard) await guard.begin(job, token);
-        const began = Date.now();
+        const began = guard ? await guard.begin(job, token) : Date.now(); // both on this machine's clock
         if (tell) say({ event: "began", queue, job: job.data.n, at: began });
         const failed = fails.get(job.id) || 0;
         if (failed < (job.data.fails || 0)) {
@@ -66,14 +65,24 @@ const acts = {
   async stopWork({ queue }) {
     await workers.get(queue).close();
   },
-  // Adds jobs {data, opts, at}: each `at` ms after the start, in order, on this process's clock.
-  async play({ jobs }) {
+  // Adds jobs {queue, data, opts, at}: each `at` ms after the start, on this process's clock. Those of
+  // one slot go in one request, so that the producer leaves the cores to others.
+  async play({ jobs, slotMs = 20 }) {
     const start = Date.now();
+    const slots = new Map();
     for (const job of jobs) {
-      const wait = start + job.at - Date.now();
-      if (wait > 0) await sleep(wait);
-      queueOf(job.queue).add("job", job.data, { removeOnComplete: 1000, ...job.opts });
+      const slot = Math.floor(job.at / slotMs);
+      if (!slots.has(slot)) slots.set(slot, new Map());
+      const queues = slots.get(slot);
+      if (!queues.has(job.queue)) queues.set(job.queue, []);
+      queues.get(job.queue).push({ name: "job", data: job.data, opts: { removeOnComplete: 1000, ...job.opts } });
     }
+    for (const [slot, queues] of [...slots].sort((one, other) => one[0] - other[0])) {
+      const wait = start + slot * slotMs - Date.now();
+      if (wait > 0) await sleep(wait);
+      for (const [queue, bulk] of queues) await queueOf(queue).addBulk(bulk);
+    }
+    return start;
   },
 };
 

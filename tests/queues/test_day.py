@@ -1,0 +1,44 @@
+"""A day in a minute: 10,000 mixed jobs on a real Redis, judged by Redis's own event streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab.queues.day import Day, Outcome, as_json, live_through, oracle_delay_ms
+from lab.redis_server import RedisServer
+
+# The reaction itself is bench/coordinator_reaction.py's to bound; here other tests may run beside.
+LATE_MS = 1000
+
+
+def lived(redis_box: RedisServer, folder: Path, *, helper: bool) -> Outcome:
+    outcome = live_through(redis_box.url, folder, Day(), helper=helper)
+    print(as_json(outcome))
+    assert outcome.jobs_count == 10_000
+    assert (outcome.lost_count, outcome.run_twice_count) == (0, 0)
+    assert outcome.in_working_hours_count == 0
+    assert outcome.pauses_count >= 10
+    assert 1 <= outcome.delay_ratio <= 4
+    return outcome
+
+
+def test_without_the_helper_batch_begins_beside_realtime_only_within_the_reaction(
+    redis_box: RedisServer, tmp_path: Path
+) -> None:
+    outcome = lived(redis_box, tmp_path, helper=False)
+    assert outcome.begun_after_the_pause_count == 0
+    assert outcome.latest_beside_realtime_ms < LATE_MS
+
+
+def test_with_the_helper_batch_never_begins_beside_realtime(redis_box: RedisServer, tmp_path: Path) -> None:
+    assert lived(redis_box, tmp_path, helper=True).begun_beside_realtime_count == 0
+
+
+def test_the_oracle_waits_for_realtime_and_for_the_window_and_for_nothing_else() -> None:
+    assert oracle_delay_ms([10.0], 5, [], []) == 0
+    assert oracle_delay_ms([10.0], 5, [(8, 12)], []) == 2
+    assert oracle_delay_ms([10.0, 10.0], 5, [], []) == 5
+    assert oracle_delay_ms([10.0], 5, [(8, 12), (12, 20)], [(15.0, 30.0)]) == 20
+    assert oracle_delay_ms([10.0, 50.0], 5, [(0, 20)], []) == pytest.approx(10)
