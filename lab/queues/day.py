@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -168,7 +168,7 @@ def _judge(
     beside = [(at, begin) for at in begun.values() if (begin := _busy_since(at, realtime)) is not None]
     late_ms = [at - begin for at, begin in beside]
     added = {one.job: one.at_ms for one in eyes.seen(BATCH, "added")}
-    length_ms = _usual_length(eyes.seen(BATCH)) if not helper else 1.0 + day.longest_batch_ms / 2
+    length_ms = _usual_length(begun, eyes.seen(BATCH, "completed"))
     oracle = oracle_delay_ms(sorted(added.values()), length_ms, realtime, _closed(clock))
     return Outcome(
         jobs_count=len(jobs),
@@ -244,8 +244,9 @@ def _began(workers: App) -> dict[str, int]:
             if one["event"] == "began" and one["queue"] == BATCH and one["job"] >= 0}  # fmt: skip
 
 
-def _usual_length(events: Sequence[Seen]) -> float:
-    lengths = [end - begin for begin, end in _spans(events)]
+def _usual_length(begun: Mapping[str, int], completed: Sequence[Seen]) -> float:
+    """How long a batch job took on this machine, its client's work included: the oracle is no faster a machine."""
+    lengths = [one.at_ms - begun[one.job] for one in completed if one.job in begun]
     return sum(lengths) / len(lengths) if lengths else 1.0
 
 
