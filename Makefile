@@ -36,6 +36,7 @@ check: setup lint types ## lint + types + import contracts + the fast tests
 
 test: ## Every test, with the control plane; what CI runs
 	@./lab/setup.sh --with-node --with-queues
+	@$(BIN)/python -m lab.prepare
 	@$(MAKE) --no-print-directory lint types
 	@$(BIN)/pytest -q
 	@$(BIN)/python docs/generate.py --check

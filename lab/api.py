@@ -22,6 +22,7 @@ from lab.errors import LabError
 
 REQUEST_BOUND_SECONDS = 30.0
 JSON = "application/json"
+APPLY_PATCH = "application/apply-patch+yaml"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 HTTP_NOT_FOUND = 404

@@ -39,6 +39,8 @@ def up(
     nodes: Sequence[LabNode] = (),
     root: Path | None = None,
     progress: Progress = _silent,
+    *,
+    endpoint_routing: bool = False,
 ) -> Lab:
     """Starts a lab, or returns the one that runs already (and says so).
 
@@ -47,6 +49,7 @@ def up(
         nodes: Simulated nodes to register.
         root: The folder that gets ``.lab/``; the project around the current folder if not given.
         progress: Gets one line a step.
+        endpoint_routing: The API server reaches Services by their endpoints (`--enable-aggregator-routing`).
 
     Raises:
         LabError: A program could not be built or started; everything started is ended again.
@@ -63,7 +66,7 @@ def up(
         tools = ensure_tools(progress)
         try:
             with _terminated_as_exception():
-                _start(paths, nodes, tools, progress)
+                _start(paths, nodes, tools, progress, endpoint_routing=endpoint_routing)
         except BaseException:  # an interrupt, too, must leave nothing behind
             _clean(paths, load(paths))
             raise
@@ -126,7 +129,14 @@ def get(name: str = DEFAULT_NAME, root: Path | None = None) -> Lab:
     return Lab(paths)
 
 
-def _start(paths: LabPaths, nodes: Sequence[LabNode], tools: Mapping[str, Path], progress: Progress) -> None:
+def _start(
+    paths: LabPaths,
+    nodes: Sequence[LabNode],
+    tools: Mapping[str, Path],
+    progress: Progress,
+    *,
+    endpoint_routing: bool,
+) -> None:
     began = time.monotonic()
     paths.clean()
     for log in paths.logs.glob("*.log"):  # kept since the last `down`, until now
@@ -143,7 +153,7 @@ def _start(paths: LabPaths, nodes: Sequence[LabNode], tools: Mapping[str, Path],
 
     progress(f"starting Kubernetes {KUBERNETES_VERSION} on 127.0.0.1:{state.ports['apiserver']}")
     create_pki(paths.pki)
-    ControlPlane(paths, state.ports, tools).start(started)
+    ControlPlane(paths, state.ports, tools, endpoint_routing=endpoint_routing).start(started)
     server = f"https://127.0.0.1:{state.ports['apiserver']}"
     write_kubeconfig(paths.kubeconfig, server, paths.pki / "ca.crt", ADMIN, pair=key_pair(paths, "admin"))
     progress(f"control plane ready after {time.monotonic() - began:.1f} s")

@@ -29,10 +29,13 @@ Started = Callable[[LabProcess], None]
 class ControlPlane:
     """The command lines of one lab's control plane, and the wait until it answers."""
 
-    def __init__(self, paths: LabPaths, ports: Mapping[str, int], tools: Mapping[str, Path]) -> None:
+    def __init__(
+        self, paths: LabPaths, ports: Mapping[str, int], tools: Mapping[str, Path], *, endpoint_routing: bool = False
+    ) -> None:
         self._paths = paths
         self._ports = ports
         self._tools = tools
+        self._endpoint_routing = endpoint_routing
 
     def start(self, started: Started) -> None:
         """Starts all four and waits until each answers; `started` is told of each process at once.
@@ -132,6 +135,9 @@ class ControlPlane:
             "--kubelet-preferred-address-types=Hostname,InternalIP",
             f"--kubelet-client-certificate={self._pki('apiserver-kubelet-client.crt')}",
             f"--kubelet-client-key={self._pki('apiserver-kubelet-client.key')}",
+            # How most managed clusters run: a Service's endpoints are asked for, not its address. Off where
+            # nobody needs it: then an ExternalName Service can stand for an aggregated API on loopback.
+            *(["--enable-aggregator-routing"] if self._endpoint_routing else []),
             # Aggregated APIs (external metrics) need a front proxy.
             f"--requestheader-client-ca-file={self._pki('front-proxy-ca.crt')}",
             "--requestheader-allowed-names=front-proxy-client",

@@ -40,7 +40,6 @@ SIXTH_TENANT = """
     budget_mib: 1000
     elastic: true
     class: batch
-    priority: gpu-batch
     pod:
       containers:
         - name: whisper

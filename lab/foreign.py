@@ -1,7 +1,7 @@
 """Workloads that somebody else owns: what another team's chart would have installed.
 
-A `patch` tenant's workload exists before this project touches it. In the lab nobody else is there,
-so this plays the owner: it creates each such workload the way a chart does, without any budget.
+The workload of a `patch` or `admission` tenant exists before this project touches it. In the lab nobody
+else is there, so this plays the owner: it creates each such workload the way a chart does, without any budget.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _PLURALS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonS
 
 
 def create_foreign_workloads(api: Api, estate: Estate) -> list[str]:
-    """Create namespace and workload of every `patch` tenant; returns `namespace/name` of those that are new."""
+    """Create namespace and workload of every tenant with another owner; returns `namespace/name` of the new ones."""
     created = []
     for tenant in estate.tenants:
-        if tenant.apply != "patch":
+        if tenant.apply == "create":
             continue
         _create(
             api, "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant.namespace}}
@@ -34,7 +34,7 @@ def create_foreign_workloads(api: Api, estate: Estate) -> list[str]:
 def foreign_workload(estate: Estate, tenant: Tenant) -> dict[str, Any]:
     """The owner's manifest of `tenant`'s workload: as declared in the estate, and no budget in it."""
     name = tenant.workload.name
-    labels = {"app.kubernetes.io/name": name, "app.kubernetes.io/managed-by": "Helm"}
+    labels = {"app.kubernetes.io/name": name, "app.kubernetes.io/managed-by": "Helm", **(tenant.pod_labels or {})}
     node = estate.node(tenant.node)
     pod = {
         "nodeSelector": node.node_selector(),
@@ -42,7 +42,7 @@ def foreign_workload(estate: Estate, tenant: Tenant) -> dict[str, Any]:
         "containers": [{"name": tenant.workload.container, "image": f"registry.example.com/{name}:1.0.0"}],
     }
     spec: dict[str, Any] = {
-        "selector": {"matchLabels": {"app.kubernetes.io/name": name}},
+        "selector": {"matchLabels": {"app.kubernetes.io/name": labels["app.kubernetes.io/name"]}},
         "template": {"metadata": {"labels": labels}, "spec": pod},
     }
     if tenant.workload.kind != "DaemonSet":

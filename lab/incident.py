@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from helpers.domain.watchdog.rights import policy_rules, watchdog_rights
+from helpers.domain.rights import Scope, policy_rules
+from helpers.domain.watchdog.rights import watchdog_rights
 from helpers.domain.watchdog.settings import TenantRule, WatchdogSettings
 from lab.api import Api, ApiError
 from lab.cluster import Lab, LabNode
@@ -164,24 +166,37 @@ class Tenants:
         return WatchdogSettings.model_validate({"floor_mib": FLOOR_MIB, "dry_run": False, "tenants": rules} | given)
 
 
-def grant(lab: Lab, namespace: str = WATCHDOG_NAMESPACE, *, allow_delete: bool = False, without: str = "") -> Path:
-    """The watchdog's ServiceAccount with its rights, but for `without` (`verb resource`); its kubeconfig."""
+def grant(
+    lab: Lab,
+    namespace: str = WATCHDOG_NAMESPACE,
+    *,
+    allow_delete: bool = False,
+    exec_in: str = "",
+    without: str = "",
+) -> Path:
+    """The watchdog's ServiceAccount with its rights, but for `without` (`verb resource`); its kubeconfig.
+
+    `exec_in`: the namespace of tenants whose release hooks are commands.
+    """
     api, account = lab.api(), "gpumem-watchdog"
     with contextlib.suppress(ApiError):
         api.post("/api/v1/namespaces", {"metadata": {"name": namespace}})
     with contextlib.suppress(ApiError):
         api.post(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": account}})
-    rights = watchdog_rights(allow_delete=allow_delete)
+    rights = watchdog_rights(allow_delete=allow_delete, allow_exec=bool(exec_in))
     authorization = "/apis/rbac.authorization.k8s.io/v1"
-    for scope, kind, base in (
+    places: list[tuple[Scope, str, str]] = [
         ("cluster", "ClusterRole", authorization),
         ("namespace", "Role", f"{authorization}/namespaces/{namespace}"),
-    ):
+    ]
+    if exec_in:
+        places.append(("tenants", "Role", f"{authorization}/namespaces/{exec_in}"))
+    for scope, kind, base in places:
         plural = f"{kind.lower()}s"
         name = f"{namespace}-{account}"
         rules = [
             {**rule, "verbs": [verb for verb in rule["verbs"] if f"{verb} {rule['resources'][0]}" != without]}
-            for rule in policy_rules(rights, scope)  # type: ignore[arg-type]
+            for rule in policy_rules(rights, scope)
         ]
         role = {"metadata": {"name": name}, "rules": [rule for rule in rules if rule["verbs"]]}
         api.delete(f"{base}/{plural}/{name}")
@@ -232,6 +247,7 @@ def watchdog(
     namespace: str = WATCHDOG_NAMESPACE,
     name: str = "watchdog",
     wait: bool = True,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Running]:
     """The real program, with real rights, until the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -242,9 +258,9 @@ def watchdog(
     command += ["--resource", RESOURCE, "--namespace", namespace, "--metrics-address", ""]
     for target in exporters:
         command += ["--exporter", target]
-    environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "PYTHONUNBUFFERED": "1"}
+    variables = {**os.environ, "KUBECONFIG": str(kubeconfig), "PYTHONUNBUFFERED": "1", **environment}
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=stream)
+        process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=stream)
     running = Running(process, log)
     try:
         if wait:

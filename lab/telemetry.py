@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,8 @@ from lab.prometheus import Prometheus, Target, start_prometheus
 
 SIMULATION, WATCHDOG = "gpu-simulation", "watchdog"
 READY_BOUND_SECONDS = 30.0
+# For somebody who watches.
+QUICK = ("--interval-seconds", "0.5", "--pods-interval-seconds", "2")
 _GPUMEM = str(Path(sys.executable).parent / "gpumem")
 
 
@@ -45,8 +47,11 @@ class Telemetry:
         return [*exporters, Target(monitoring.JOB_WATCHDOG, self.watchdog)]
 
 
-def start_exporters(lab: Lab, estate: Estate, estate_file: Path) -> Telemetry:
-    """Simulated cards on every GPU node of the lab, and an exporter for each."""
+def start_exporters(lab: Lab, estate: Estate, estate_file: Path, rhythm: Sequence[str] = QUICK) -> Telemetry:
+    """Simulated cards on every GPU node of the lab, and an exporter for each.
+
+    `rhythm`: the exporters' flags about time; empty: their defaults.
+    """
     nodes = cards_by_node(estate, lab.api().get("/api/v1/nodes")["items"])
     root = lab.dir.parent.parent
     command = [sys.executable, "-m", "lab.gpu_simulation", "--lab", lab.name, "--root", str(root)]
@@ -59,7 +64,7 @@ def start_exporters(lab: Lab, estate: Estate, estate_file: Path) -> Telemetry:
         gpus = NodeGpus(lab.dir / FOLDER / node, node, nodes[node])
         _wait(gpus.state_file.is_file, f"the simulated cards of {node}")
         flags = ["--listen-port", str(port), "--node-name", node, "--resource", estate.resource]
-        flags += ["--host-proc", str(gpus.proc_folder), "--interval-seconds", "0.5", "--pods-interval-seconds", "2"]
+        flags += ["--host-proc", str(gpus.proc_folder), *rhythm]
         flags += ["--pods-url", lab.server, "--token-file", str(token), "--ca-file", str(ca), "--no-require-host-pids"]
         lab.stop(f"exporter-{node}")
         lab.spawn(f"exporter-{node}", [_GPUMEM, "exporter", "run", *flags], gpus.exporter_environment())

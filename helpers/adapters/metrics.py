@@ -87,14 +87,19 @@ class ListenAddress:
 
 @contextlib.contextmanager
 def served(
-    registry: prometheus.CollectorRegistry, address: ListenAddress, healthy: Callable[[], bool]
+    registry: prometheus.CollectorRegistry,
+    address: ListenAddress,
+    healthy: Callable[[], bool],
+    ready: Callable[[], bool] | None = None,
 ) -> Iterator[int]:
-    """Serves `/metrics`, and `/healthz` (200 while `healthy()`, else 503); gives the port.
+    """Serves `/metrics`, and `/healthz` and `/readyz` (200 while `healthy()` or `ready()`, else 503); gives the port.
+
+    Without `ready` there is no `/readyz`.
 
     Raises:
         InputError: the address cannot be bound.
     """
-    server = bound(address, _handler(registry, healthy))
+    server = bound(address, _handler(registry, healthy, ready))
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()
     try:
@@ -130,12 +135,17 @@ class _Server(ThreadingHTTPServer):
         super().__init__((address.host, address.port), handler)
 
 
-def _handler(registry: prometheus.CollectorRegistry, healthy: Callable[[], bool]) -> type[BaseHTTPRequestHandler]:
+def _handler(
+    registry: prometheus.CollectorRegistry, healthy: Callable[[], bool], ready: Callable[[], bool] | None
+) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/healthz":
                 well = healthy()
                 self._answer(200 if well else 503, "text/plain", b"ok\n" if well else b"stuck\n")
+            elif self.path == "/readyz" and ready is not None:
+                well = ready()
+                self._answer(200 if well else 503, "text/plain", b"ok\n" if well else b"not ready\n")
             elif self.path == "/metrics":
                 self._answer(200, prometheus.CONTENT_TYPE_LATEST, prometheus.generate_latest(registry))
             else:

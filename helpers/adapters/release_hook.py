@@ -1,4 +1,4 @@
-"""Release hooks over HTTP, to the pod's own address.
+"""Release hooks: a request to the pod's own address, or a command in its container.
 
 One request as the estate says it, with one exception: Ollama unloads model by model, so a body of
 `keep_alive: 0` to `/api/generate` without a model is sent once for each model that is loaded.
@@ -15,37 +15,58 @@ import json
 import time
 from typing import Any
 
+from helpers.domain.errors import ClusterError
 from helpers.domain.estate.watchdog import ReleaseHook
 from helpers.domain.watchdog.ladder_steps import HookAnswered
+from helpers.ports.cluster import ObjectRef
+from helpers.ports.pod_commands import PodCommands
+from helpers.ports.release_hook import HookTarget
 
 _LONGEST_ANSWER_BYTES = 256 * 1024
 _LONGEST_TEXT = 120
 _CHUNK_BYTES = 16 * 1024
 _OLLAMA_UNLOAD_PATH = "/api/generate"
 _OLLAMA_LOADED_PATH = "/api/ps"
-_NO_COMMANDS = "a command needs exec into the container, which the watchdog has no right to; give a port"
+_NO_COMMANDS = "a command in the container needs watchdog.allow_exec: true"
 
 
-class HttpReleaseHooks:
-    """`ports.release_hook.ReleaseHooks`. No proxy, no redirect, no name: the address and the port."""
+class TenantReleaseHooks:
+    """`ports.release_hook.ReleaseHooks`. `commands` None: hooks that are commands are refused."""
 
-    def call(self, hook: ReleaseHook, address: str, timeout_seconds: float) -> HookAnswered:
-        """Asks the tenant; any answer below 300 is a yes."""
+    def __init__(self, commands: PodCommands | None = None) -> None:
+        self._commands = commands
+
+    def call(self, hook: ReleaseHook, target: HookTarget, timeout_seconds: float) -> HookAnswered:
+        """Asks the tenant. A yes is an answer below 300, or exit status 0."""
         if hook.port is None:
+            return self._run(hook, target, timeout_seconds)
+        return _request(hook, hook.port, target.address, timeout_seconds)
+
+    def _run(self, hook: ReleaseHook, target: HookTarget, timeout_seconds: float) -> HookAnswered:
+        if self._commands is None:
             return HookAnswered(False, _NO_COMMANDS)
+        pod = ObjectRef("v1", "Pod", target.pod, target.namespace)
         try:
-            ipaddress.ip_address(address)
-        except ValueError:
-            return HookAnswered(False, f"the pod has no address yet ({address!r})")
-        asked = _Asked(address, hook.port, time.monotonic() + timeout_seconds)
-        try:
-            if _unloads_all_of_ollama(hook):
-                return _unload_ollama(asked, hook)
-            return _judged(*asked.send(hook.method, hook.path, hook.body))
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            return HookAnswered(
-                False, f"{hook.method} {hook.path} on port {hook.port}: {error or type(error).__name__}"
-            )
+            ended = self._commands.run(pod, target.container, hook.command, timeout_seconds)
+        except ClusterError as error:
+            return HookAnswered(False, str(error))
+        text = f"exit status {ended.exit_status} {_short(ended.output)}".strip()
+        return HookAnswered(ended.exit_status == 0, text)
+
+
+def _request(hook: ReleaseHook, port: int, address: str, timeout_seconds: float) -> HookAnswered:
+    """One hook over HTTP. No proxy, no redirect, no name: the address and the port."""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return HookAnswered(False, f"the pod has no address yet ({address!r})")
+    asked = _Asked(address, port, time.monotonic() + timeout_seconds)
+    try:
+        if _unloads_all_of_ollama(hook):
+            return _unload_ollama(asked, hook)
+        return _judged(*asked.send(hook.method, hook.path, hook.body))
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return HookAnswered(False, f"{hook.method} {hook.path} on port {port}: {error or type(error).__name__}")
 
 
 class _Asked:
@@ -84,8 +105,13 @@ class _Asked:
 
 
 def _judged(status: int, content: bytes) -> HookAnswered:
-    text = " ".join(content.decode(errors="replace").split())[:_LONGEST_TEXT]
+    text = _short(content.decode(errors="replace"))
     return HookAnswered(status < http.client.MULTIPLE_CHOICES, f"{status} {text}".strip())
+
+
+def _short(text: str) -> str:
+    """One line that fits into an Event beside everything else."""
+    return " ".join(text.split())[:_LONGEST_TEXT]
 
 
 def _unloads_all_of_ollama(hook: ReleaseHook) -> bool:

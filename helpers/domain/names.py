@@ -39,7 +39,19 @@ WATCHDOG_METRICS_PORT = 9411
 COORDINATOR_COMPONENT = "gpumem-coordinator"
 COORDINATOR_CONFIG_MAP = "gpumem-coordinator"
 COORDINATOR_CONFIG_PATH = "/etc/gpumem/coordinator.json"
-COORDINATOR_PORT = 9412
+COORDINATOR_PORT = 9413
+# The admission webhook. What runs is the injector; what the cluster sees of it is called gpu-webhook.
+INJECTOR_COMPONENT = "gpumem-injector"
+INJECTOR_SERVICE_ACCOUNT = "gpumem-injector"
+INJECTOR_LEASE = "gpumem-injector"
+INJECTOR_CONFIG_MAP = "gpumem-injector"
+INJECTOR_CONFIG_PATH = "/etc/gpumem/admission.json"
+INJECTOR_PORT = 8443
+INJECTOR_METRICS_PORT = 9412
+FIELD_MANAGER_INJECTOR = "gpumem-injector"
+WEBHOOK_SERVICE = "gpu-webhook"
+WEBHOOK_SECRET = "gpu-webhook-certificate"  # noqa: S105 - the Secret's name
+WEBHOOK_CONFIGURATION = "gpu-directory-injector"
 
 DEVICE_PLUGIN_CONFIG_LABEL = "nvidia.com/device-plugin.config"
 
@@ -67,6 +79,21 @@ def is_qualified_name(text: str) -> bool:
 def released_replicas_annotation(label_prefix: str) -> str:
     """The annotation in which a released workload's replicas are remembered."""
     return f"{label_prefix}/released-replicas"
+
+
+def service_dns_name(service: str, namespace: str) -> str:
+    """The name under which API servers ask for a Service."""
+    return f"{service}.{namespace}.svc"
+
+
+def budget_annotation(label_prefix: str) -> str:
+    """The annotation in which admission says which tenant's budget a pod was given."""
+    return f"{label_prefix}/budget"
+
+
+def framework_cap_annotation(label_prefix: str) -> str:
+    """The annotation that says what a pod's framework was told its budget by, or why nothing was."""
+    return f"{label_prefix}/framework-cap"
 
 
 def label_selector(labels: dict[str, str]) -> str:

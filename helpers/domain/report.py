@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from helpers.domain.admission.cap import HeldBy
+from helpers.domain.admission.tenant_rules import held_by
 from helpers.domain.estate.model import Estate
+from helpers.domain.estate.nodes import Node
 from helpers.domain.ledger import Card, NodeLedger, TenantLine, build_ledger
 
 
@@ -30,7 +33,10 @@ class TenantState(_Report):
 
 
 class TenantRow(_Report):
-    """One tenant. `cards` are `node/gpu` indices of the seating that the check found."""
+    """One tenant. `cards` are `node/gpu` indices of the seating that the check found.
+
+    `held_by` is what stops an allocation beyond the budget, as far as the estate can tell.
+    """
 
     tenant: str
     namespace: str
@@ -42,6 +48,7 @@ class TenantRow(_Report):
     shares_sum_count: int
     budget_mib: int
     budget_sum_mib: int
+    held_by: HeldBy
     cards: tuple[str, ...]
     state: TenantState | None = None
 
@@ -134,7 +141,7 @@ def _node_row(entry: NodeLedger) -> NodeRow:
         always_on_shares_count=entry.always_on_shares_count,
         share_resource=node.share_resource(),
         seated=entry.seated,
-        tenants=tuple(_tenant_row(line, node.min_nodes) for line in entry.lines),
+        tenants=tuple(_tenant_row(line, node) for line in entry.lines),
         cards=tuple(_card_row(card, node.min_nodes) for card in entry.cards),
     )
 
@@ -143,7 +150,7 @@ def _card_name(node_index: int, gpu_index: int, nodes_count: int) -> str:
     return str(gpu_index) if nodes_count == 1 else f"{node_index}/{gpu_index}"
 
 
-def _tenant_row(line: TenantLine, nodes_count: int) -> TenantRow:
+def _tenant_row(line: TenantLine, node: Node) -> TenantRow:
     tenant = line.tenant
     return TenantRow(
         tenant=tenant.name,
@@ -156,7 +163,8 @@ def _tenant_row(line: TenantLine, nodes_count: int) -> TenantRow:
         shares_sum_count=line.shares_sum_count,
         budget_mib=tenant.budget_mib,
         budget_sum_mib=line.budget_sum_mib,
-        cards=tuple(_card_name(node, gpu, nodes_count) for node, gpu in line.cards),
+        held_by=held_by(node, tenant),
+        cards=tuple(_card_name(index, gpu, node.min_nodes) for index, gpu in line.cards),
     )
 
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from helpers.domain.estate.watchdog import ReleaseHook
 from helpers.domain.watchdog.ladder_steps import HookAnswered
 
 
+@dataclass(frozen=True, slots=True)
+class HookTarget:
+    """The pod that is asked: its `address` for a request, its `container` for a command."""
+
+    namespace: str
+    pod: str
+    container: str
+    address: str
+
+
 class ReleaseHooks(Protocol):
     """Calls hooks. An answer is no proof: whoever asked measures again."""
 
-    def call(self, hook: ReleaseHook, address: str, timeout_seconds: float) -> HookAnswered:
-        """Asks the tenant at the pod's `address`; never takes longer than `timeout_seconds`, never raises."""
+    def call(self, hook: ReleaseHook, target: HookTarget, timeout_seconds: float) -> HookAnswered:
+        """Asks the tenant; never takes longer than `timeout_seconds`, never raises."""
         ...

@@ -10,10 +10,13 @@ from typing import Any
 from helpers.domain.budget import budget_fields, workload_identity
 from helpers.domain.capacity import capacity_settings
 from helpers.domain.estate.model import Estate
+from helpers.domain.estate.tenant_labels import rendered_labels
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.quantity import canonical_count
+from helpers.domain.rights import policy_rules
+from helpers.domain.watchdog.rights import WATCHDOG_SERVICE_ACCOUNT, watchdog_rights
 from helpers.rendering.objects import RenderedObject, Step, address_of
-from helpers.rendering.pod import tenant_pod
+from helpers.rendering.pod import pod_annotations, tenant_pod
 from helpers.rendering.templates import render_template
 
 GATE = "gate"
@@ -21,7 +24,7 @@ _SCALABLE = ("Deployment", "StatefulSet")
 
 
 def consumer_objects(estate: Estate) -> tuple[RenderedObject, ...]:
-    """PriorityClasses, namespaces, quotas, and the workloads of `create` tenants."""
+    """PriorityClasses, namespaces, quotas, the workloads of `create` tenants, and who may exec into tenants."""
     shared = {"gate": GATE, "labels": {"app.kubernetes.io/managed-by": "gpumem"}}
     ours = sorted({tenant.namespace for tenant in estate.tenants if tenant.apply == "create"})
     # A namespace that holds only other people's workloads is other people's: it stands already, and
@@ -51,11 +54,11 @@ def consumer_objects(estate: Estate) -> tuple[RenderedObject, ...]:
             ],
         ),
     ]
-    return (*objects, *_workloads(estate, shared, namespaces))
+    return (*objects, *_workloads(estate, shared, namespaces), *_exec_rights(estate, shared, namespaces))
 
 
 def consumer_steps(estate: Estate, objects: Sequence[RenderedObject]) -> tuple[Step, ...]:
-    """The gate first, then the budgets of foreign workloads and the replicas of our own."""
+    """The gate first, then budgets that are patched into foreign workloads, and the replicas of our own."""
     steps = [step for tenant in estate.tenants for step in _tenant_steps(estate, tenant)]
     return (_gate(estate, objects, steps), *steps)
 
@@ -94,25 +97,36 @@ def _workloads(estate: Estate, shared: dict[str, Any], namespaces: dict[str, str
                 tenant=tenant,
                 address=address_of("tenant", tenant.name),
                 after=_workload_after(tenant, namespaces),
-                labels={**shared["labels"], **_tenant_labels(estate, tenant)},
+                labels=rendered_labels(estate.label_prefix, tenant),
                 selector={**shared["labels"], "app.kubernetes.io/name": tenant.name},
                 strategy=_strategy(tenant),
+                annotations=pod_annotations(estate, tenant),
                 pod=tenant_pod(estate, tenant),
             )
+
+
+def _exec_rights(estate: Estate, shared: dict[str, Any], namespaces: dict[str, str]) -> Iterator[RenderedObject]:
+    """The watchdog's Roles for release hooks that are commands."""
+    rules = policy_rules(watchdog_rights(allow_exec=estate.watchdog.allow_exec), "tenants")
+    hooks = ((tenant.namespace, tenant.watchdog.release_hook) for tenant in estate.tenants)
+    asked = sorted({namespace for namespace, hook in hooks if hook is not None and hook.command}) if rules else []
+    yield from render_template(
+        1,
+        "watchdog/exec.yaml.j2",
+        **shared,
+        estate=estate,
+        service_account=WATCHDOG_SERVICE_ACCOUNT,
+        rules=rules,
+        namespaces=[
+            (name, address_of("exec-role", name), address_of("exec-binding", name), [namespaces.get(name, GATE)])
+            for name in asked
+        ],
+    )
 
 
 def _workload_after(tenant: Tenant, namespaces: dict[str, str]) -> list[str]:
     priority = [address_of("priority-class", tenant.priority)] if tenant.priority else []
     return [namespaces[tenant.namespace], *priority]
-
-
-def _tenant_labels(estate: Estate, tenant: Tenant) -> dict[str, str]:
-    return {
-        # The tenant's name and not the workload's: a label value ends at 63 characters.
-        "app.kubernetes.io/name": tenant.name,
-        f"{estate.label_prefix}/tenant": tenant.name,
-        f"{estate.label_prefix}/class": tenant.workload_class,
-    }
 
 
 def _strategy(tenant: Tenant) -> dict[str, Any] | None:
@@ -129,7 +143,7 @@ def _tenant_steps(estate: Estate, tenant: Tenant) -> Iterator[Step]:
         yield Step(1, "tenants", unset, ("budget", "unset"), identity, "destroy", (GATE,))
         numbers = budget_fields(estate, tenant).to_triggers()
         yield Step(1, "tenants", address_of("budget", tenant.name), ("budget", "set"), numbers, "create", (unset,))
-    elif tenant.workload.kind in _SCALABLE:
+    elif tenant.apply == "create" and tenant.workload.kind in _SCALABLE:
         replicas = {**identity, "replicas": str(tenant.replicas_count), "label_prefix": estate.label_prefix}
         after = (address_of("tenant", tenant.name),)
         yield Step(1, "tenants", address_of("replicas", tenant.name), ("replicas", "set"), replicas, "create", after)

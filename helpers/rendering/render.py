@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from helpers.domain.estate.model import Estate
 from helpers.domain.watchdog.settings import watchdog_settings
+from helpers.rendering.admission import admission_objects
 from helpers.rendering.consumers import consumer_objects, consumer_steps
 from helpers.rendering.monitoring import monitoring_objects
 from helpers.rendering.nvidia import nvidia_objects, nvidia_steps
@@ -16,6 +17,12 @@ def render(estate: Estate) -> Rendered:
     consumers = consumer_objects(estate)
     monitoring = monitoring_objects(estate, watchdog_settings(estate), estate.monitoring)
     return Rendered(
-        objects=(*nvidia_objects(estate), *telemetry_objects(estate), *monitoring, *consumers),
+        objects=(
+            *nvidia_objects(estate),
+            *admission_objects(estate),
+            *telemetry_objects(estate),
+            *monitoring,
+            *consumers,
+        ),
         steps=(*nvidia_steps(estate), *consumer_steps(estate, consumers)),
     )

@@ -9,11 +9,11 @@ from typing import Any
 from helpers.domain import names
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
+from helpers.domain.rights import policy_rules
 from helpers.domain.watchdog.rights import (
     EXPORTER_SERVICE,
     WATCHDOG_COMPONENT,
     WATCHDOG_SERVICE_ACCOUNT,
-    policy_rules,
     watchdog_rights,
 )
 from helpers.domain.watchdog.settings import watchdog_settings

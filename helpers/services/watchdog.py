@@ -10,10 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from helpers.domain.errors import ClusterError
 from helpers.domain.watchdog.decisions import Decision, Recycle, is_verdict
 from helpers.domain.watchdog.facts import PodFacts
+from helpers.domain.watchdog.pressure import doubt
 from helpers.domain.watchdog.recycling import decide
 from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.domain.watchdog.trace import Frame
@@ -155,7 +157,8 @@ class Watchdog:
         answered_count = self._facts.scrape(due)
         self._ports.metrics.scraped(answered_count, len(due) - answered_count)
         self.history.settle()
-        self.history.prune(clock.now_at())
+        if self._clock_is_right(clock.now_at()):
+            self.history.prune(clock.now_at())
         self.executor.settle_inherited()
         decisions = self._decide()
         counts = self._voice.heard(decisions)
@@ -170,6 +173,10 @@ class Watchdog:
             self._ports.log.info("pass_finished", exporters_count=len(due), answered_count=answered_count,
                                  seconds=round(seconds, 3), decisions=dict(counts))  # fmt: skip
         return decisions
+
+    def _clock_is_right(self, now: datetime) -> bool:
+        """Whether some exporter agrees: a clock that is set ahead must not make the cool-downs look old."""
+        return any(doubt(sample, self._settings, now) is None for sample in self.samples.all())
 
     def _decide(self) -> tuple[Decision, ...]:
         samples = self.samples.all()

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from helpers.domain.errors import ClusterError
 from helpers.domain.watchdog.decisions import Recycle
 from helpers.domain.watchdog.facts import ActRecord
-from helpers.domain.watchdog.ladder import LadderState, begin, next_step
+from helpers.domain.watchdog.ladder import LadderState, Rung, begin, next_step
 from helpers.domain.watchdog.ladder_steps import (
     Answered,
     CallHook,
@@ -36,7 +36,7 @@ from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster, ObjectRef, Removal
 from helpers.ports.leadership import Leadership
-from helpers.ports.release_hook import ReleaseHooks
+from helpers.ports.release_hook import HookTarget, ReleaseHooks
 from helpers.services.watchdog_facts import SECOND_LOOK_SECONDS, Facts
 from helpers.services.watchdog_history import History
 from helpers.services.watchdog_voice import Voice
@@ -122,9 +122,9 @@ class Act:
         state, command = begin(self._decision, self._settings, self._now())
         while self._is_ours():
             if isinstance(command, Finish):
-                wall_at = self._ports.clock.now_at()
-                self._history.finish(self._record, command.outcome, command.freed_mib, wall_at)
-                self._voice.ended(self._decision, command.outcome, command.freed_mib, command.text)
+                self._history.finish(self._record, command.outcome, command.freed_mib, self._now())
+                said = next((step.text for step in state.steps if step.rung is Rung.HOOK), "")
+                self._voice.ended(self._decision, command.outcome, command.freed_mib, command.text, said)
                 return
             before = state
             state, command = next_step(state, self._observe(state, command), self._now())
@@ -136,7 +136,11 @@ class Act:
         return not self._stop() and self._ports.leadership.leads() and history.loaded and history.term == self._term
 
     def _now(self) -> datetime:
-        """Time that does not jump: a clock that is set ahead must not end a wait for a disruption budget."""
+        """Time that does not jump, from a moment at which this clock and the sample's agreed.
+
+        A clock that is set ahead must not end a wait for a disruption budget; and an end written in
+        the time of a wrong clock would hold the card up, or lift the cool-down, once it is right again.
+        """
         return self._began_at + timedelta(seconds=self._ports.clock.monotonic_seconds() - self._began_seconds)
 
     def _confirmed(self) -> Recycle | str:
@@ -172,13 +176,9 @@ class Act:
         return verdict if not verdict.dry_run else "it is a dry run by now"
 
     def _observe(self, state: LadderState, command: Command) -> Observation:
-        victim = self._decision.victim
         match command:
             case CallHook():
-                pod = self._facts.find(victim.uid)
-                if pod is None:
-                    return HookAnswered(False, "the pod is not there any more")
-                return self._ports.hooks.call(command.hook, pod.address, command.timeout_seconds)
+                return self._ask(command)
             case Measure():
                 return self._measure(command)
             case Revalidate():
@@ -188,6 +188,14 @@ class Act:
             case Wait():
                 return self._wait(command.seconds)
         raise AssertionError(f"no such command: {command}, {state.rung}")
+
+    def _ask(self, command: CallHook) -> Observation:
+        victim = self._decision.victim
+        pod, rule = self._facts.find(victim.uid), self._settings.rule(victim.tenant)
+        if pod is None or rule is None:
+            return HookAnswered(False, "the pod is not there any more")
+        target = HookTarget(victim.namespace, victim.name, rule.container, pod.address)
+        return self._ports.hooks.call(command.hook, target, command.timeout_seconds)
 
     def _measure(self, command: Measure) -> Observation:
         """A sample that is newer, from the node's own clock, than anything before the step."""

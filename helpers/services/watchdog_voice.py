@@ -98,13 +98,14 @@ class Voice:
                        step=report.rung.value, seconds=round(report.seconds, 3), freed_mib=report.freed_mib,
                        text=report.text)  # fmt: skip
 
-    def ended(self, decision: Recycle, outcome: Outcome, freed_mib: int | None, text: str) -> None:
-        """The end of an act."""
+    def ended(self, decision: Recycle, outcome: Outcome, freed_mib: int | None, text: str, hook_said: str = "") -> None:
+        """The end of an act. `hook_said`: what the tenant's release hook answered, where it was called."""
         well = outcome in _WELL
         level = self._log.info if well else self._log.error
         level("recycle_finished", **_numbers(decision), freed_mib=freed_mib, decision=outcome.value, reason=text)
         freed = "unknown" if freed_mib is None else f"{freed_mib} MiB"
-        message = f"{outcome.value}: {text}; given back: {freed}; {decision.card}"
+        asked = f"; the release hook answered: {hook_said}" if hook_said else ""
+        message = f"{outcome.value}: {text}; given back: {freed}; {decision.card}{asked}"
         reason = "GpumemRecycled" if well else "GpumemRecycleFailed"
         self._events.record(_pod(decision.victim), reason, message, event_type="Normal" if well else "Warning")
         self._metrics.recycled(decision.victim.subject, outcome.value, freed_mib)

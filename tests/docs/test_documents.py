@@ -68,6 +68,20 @@ def test_the_readmes_numbers_are_the_examples() -> None:
     assert len(node.always_on) == 5
 
 
+def test_what_the_watchdog_guide_says_about_the_floor_is_the_examples() -> None:
+    """The two floors' outcomes are `tests/unit/test_cli_watchdog.py`'s; here are the card's numbers."""
+    guide = " ".join((ROOT / "docs/guides/watchdog.md").read_text().split())
+    estate, _ = load_estate(ROOT / "gpumem.yaml")
+    (node,), (gpu,) = build_ledger(estate).nodes, estate.nodes[0].gpus
+    most_mib = node.slack_mib + gpu.reserve_mib
+    assert f"leave {node.slack_mib} MiB, and up to the reserve's {gpu.reserve_mib} more: {most_mib} MiB" in guide
+    assert f"a floor of {estate.watchdog.floor_mib} recycles nobody and one of 2560 ends it" in guide
+    assert most_mib < 2560
+    shipped = [load_estate(file)[0] for file in [ROOT / "gpumem.yaml", *(ROOT / "estates").glob("*.yaml")]]
+    assert len(shipped) == 6
+    assert all(one.watchdog.floor_mib < max(tenant.budget_mib for tenant in one.tenants) for one in shipped)
+
+
 @pytest.mark.parametrize("path", ADRS, ids=lambda path: path.stem)
 def test_every_adr_has_the_short_form(path: Path) -> None:
     _, front, body = path.read_text().split("---\n", 2)

@@ -45,7 +45,9 @@ PHYSICAL_MIB, RESERVE_MIB, FLOOR_MIB = 15360, 1360, 1536
 DRIVER_MIB, HOST_PROCESS_MIB = 400, 300  # within what the estate sets aside
 LABELS = {"nvidia.com/gpu.present": "true"}
 HELPERS = (EXPORTER_SERVICE, WATCHDOG_COMPONENT, "gpumem-capacity-watch")
-BUDGETS_MIB = {"steady": 4000, "growing": 3000}
+BUDGETS_MIB = {"steady": 4000, "growing": 3000, "giving": 2000}
+# Whoever is asked leaves a trace in its own file system; one gives memory back, the other cannot.
+HOOKS = {"giving": "echo asked > /asked; echo giving back", "growing": "echo nothing to give; exit 3"}
 ESTATE = f"""
 version: 1
 kubernetes: {{version: "1.36"}}
@@ -57,7 +59,7 @@ nodes:
     selector: {{nvidia.com/gpu.present: "true"}}
     gpus: [{{model: Tesla T4, count: 1, physical_mib: {PHYSICAL_MIB}, reserve_mib: {RESERVE_MIB}}}]
     sharing: {{timeSlicing: {{resources: [{{name: nvidia.com/gpu, replicas: 8}}]}}}}
-watchdog: {{floor_mib: {FLOOR_MIB}, dry_run: false, interval_seconds: 1}}
+watchdog: {{floor_mib: {FLOOR_MIB}, dry_run: false, interval_seconds: 1, allow_exec: true}}
 tenants:
 """
 TENANT = """
@@ -74,6 +76,9 @@ TENANT = """
         - name: main
           image: {image}
           command: [sh, -c, "trap 'exit 0' TERM; sleep 3600 & wait"]
+"""
+HOOK = """
+    watchdog: {{release_hook: {{command: [sh, -c, "{script}"]}}}}
 """
 
 
@@ -125,6 +130,10 @@ def container(pod: Object) -> Object:
     return status
 
 
+def hook(tenant: str) -> str:
+    return HOOK.format(script=HOOKS[tenant]) if tenant in HOOKS else ""
+
+
 @pytest.fixture(scope="module")
 def why_skipped() -> None:
     if reason := real_kubelet.why_not():
@@ -133,7 +142,7 @@ def why_skipped() -> None:
 
 @pytest.fixture(scope="module")
 def estate(tmp_path_factory: pytest.TempPathFactory) -> Estate:
-    tenants = [TENANT.format(name=n, budget_mib=mib, image=TENANT_IMAGE) for n, mib in BUDGETS_MIB.items()]
+    tenants = [TENANT.format(name=n, budget_mib=mib, image=TENANT_IMAGE) + hook(n) for n, mib in BUDGETS_MIB.items()]
     file = tmp_path_factory.mktemp("estate") / "gpumem.yaml"
     file.write_text(ESTATE + "".join(tenants))
     return load_estate(file)[0]
@@ -166,7 +175,11 @@ def apply(lab: Lab, node: RealNode, estate: Estate) -> None:
 
 
 def test_real_containers_are_measured_and_only_the_one_over_its_budget_is_recycled(world: World) -> None:
-    """Memory is attributed through cgroups that a kubelet made; the recycled container's process really ends."""
+    """Memory is attributed through cgroups that a kubelet made; the recycled container's process really ends.
+
+    Before it, another tenant over its budget is asked by a command in its container, gives memory
+    back and is spared; the recycled one was asked as well and said no.
+    """
     system = world.estate.namespace
     helpers = {name: world.wait(partial(world.pod, system, name)) for name in HELPERS}
     tenants = {name: world.wait(partial(world.pod, "tenants", name)) for name in BUDGETS_MIB}
@@ -180,15 +193,22 @@ def test_real_containers_are_measured_and_only_the_one_over_its_budget_is_recycl
 
     pods = {name: pod["metadata"]["name"] for name, pod in tenants.items()}
     pids = {}
-    for name, mib in (("steady", 3500), ("growing", 2500)):
+    for name, mib in (("steady", 3500), ("growing", 2500), ("giving", 100)):
         pids[name] = world.driver.hold(container(tenants[name])["containerID"], mib)
         # The pod's own cgroup, under whichever driver and version this machine has.
         assert tenants[name]["metadata"]["uid"] in Path(f"/proc/{pids[name]}/cgroup").read_text().replace("_", "-")
     world.driver.held_mib[os.getpid()] = HOST_PROCESS_MIB  # this very process, which is in no pod
-    free_mib = PHYSICAL_MIB - DRIVER_MIB - HOST_PROCESS_MIB - 6000
-    measured = {"unattributed": HOST_PROCESS_MIB, pods["steady"]: 3500}
+    free_mib = PHYSICAL_MIB - DRIVER_MIB - HOST_PROCESS_MIB - 6100
+    measured = {"unattributed": HOST_PROCESS_MIB, pods["steady"]: 3500, pods["giving"]: 100}
     expected = measured | {pods["growing"]: 2500, "free": free_mib}
     world.wait(lambda: world.measured_mib() == expected)
+
+    world.driver.hold(container(tenants["giving"])["containerID"], 8000)
+    world.wait(Path(f"/proc/{pids['giving']}/root/asked").exists)
+    world.driver.hold(container(tenants["giving"])["containerID"], 100)
+    spared = world.wait(lambda: _recycled(world.lab).get(pods["giving"]))
+    assert spared.startswith("released: the release hook gave back enough; given back: 7900 MiB")
+    assert spared.endswith("the release hook answered: exit status 0 giving back")
 
     world.driver.hold(container(tenants["growing"])["containerID"], 10_700)
     successor = world.wait(lambda: _successor(world.pod("tenants", "growing"), tenants["growing"]))
@@ -197,12 +217,15 @@ def test_real_containers_are_measured_and_only_the_one_over_its_budget_is_recycl
     assert container(successor)["containerID"] != container(tenants["growing"])["containerID"]
     world.wait(lambda: world.measured_mib() == measured | {"free": free_mib + 2500})
 
-    assert is_running(pids["steady"])
-    assert untouched(world, "tenants", tenants["steady"])
+    for name in ("steady", "giving"):
+        assert is_running(pids[name])
+        assert untouched(world, "tenants", tenants[name])
     for pod in helpers.values():
         assert untouched(world, system, pod)
-    events = world.wait(lambda: _recycled(world.lab))
-    assert events == {pods["growing"]}
+    said = world.wait(lambda: _recycled(world.lab).get(pods["growing"]))
+    assert said.startswith("evicted: ")
+    assert said.endswith("the release hook answered: failed: exit status 3 nothing to give")
+    assert set(_recycled(world.lab)) == {pods["giving"], pods["growing"]}
 
 
 def _successor(now: Object | None, before: Object) -> Object | None:
@@ -216,10 +239,10 @@ def untouched(world: World, namespace: str, before: Object) -> bool:
     return bool(now["containerID"] == container(before)["containerID"] and now["restartCount"] == 0)
 
 
-def _recycled(lab: Lab) -> set[str]:
-    """The pods about which the watchdog says that it recycled them."""
+def _recycled(lab: Lab) -> dict[str, str]:
+    """`{pod: message}` of those about which the watchdog says that it recycled them, or spared them in the end."""
     events = lab.api().get("/api/v1/events")["items"]
-    return {event["involvedObject"]["name"] for event in events if event["reason"] == "GpumemRecycled"}
+    return {one["involvedObject"]["name"]: one["message"] for one in events if one["reason"] == "GpumemRecycled"}
 
 
 @pytest.mark.usefixtures("why_skipped")

@@ -18,7 +18,7 @@ from helpers.ports.cluster import Manifest, ObjectRef, Removal, WatchEvent
 from tests.fakes.api_rules import Object, canonicalise, checked, merged, prune, selected
 from tests.fakes.ownership import Manager, Path, dotted, leaves, managed_fields, put
 
-CLUSTER_SCOPED = ("Node", "Namespace", "PriorityClass")
+CLUSTER_SCOPED = ("Node", "Namespace", "PriorityClass", "MutatingWebhookConfiguration")
 
 Key = tuple[str, str, str]
 Objects = list[dict[str, Any]]
@@ -114,6 +114,9 @@ class FakeCluster:
             return self._create(copy.deepcopy(dict(manifest)), field_manager, operation="Apply")
         if metadata.get("uid", self._objects[_key(ref)]["metadata"]["uid"]) != self._uid(ref):
             raise Conflict(f"apply {ref}: 409: uid mismatch")
+        stored = self._objects[_key(ref)]["metadata"]["resourceVersion"]
+        if metadata.get("resourceVersion", stored) != stored:
+            raise Conflict(f"apply {ref}: 409: the object has been modified")
         return self._apply(ref, manifest, Manager(field_manager, "Apply", subresource), force=force, dry_run=dry_run)
 
     def merge_patch(

@@ -13,7 +13,7 @@ from typing import Any
 
 Path = tuple[str, ...]
 
-KEYED_LISTS = ("containers", "initContainers")
+KEYED_LISTS = ("containers", "initContainers", "webhooks")
 # Never owned: they say which object it is, or belong to the server.
 _IDENTITY = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "managedFields")
 

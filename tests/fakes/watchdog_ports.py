@@ -10,6 +10,7 @@ from helpers.domain.estate.watchdog import ReleaseHook
 from helpers.domain.watchdog.decisions import CardState, Reason
 from helpers.domain.watchdog.facts import ActRecord
 from helpers.domain.watchdog.ladder_steps import HookAnswered
+from helpers.ports.release_hook import HookTarget
 
 
 class FakeActs:
@@ -35,12 +36,12 @@ class FakeHooks:
     """Remembers calls; `answer` is called for each."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[ReleaseHook, str]] = []
+        self.calls: list[tuple[ReleaseHook, HookTarget]] = []
         self.answer: Callable[[], HookAnswered] = lambda: HookAnswered(True, "200")
 
-    def call(self, hook: ReleaseHook, address: str, timeout_seconds: float) -> HookAnswered:
+    def call(self, hook: ReleaseHook, target: HookTarget, timeout_seconds: float) -> HookAnswered:
         assert timeout_seconds > 0
-        self.calls.append((hook, address))
+        self.calls.append((hook, target))
         return self.answer()
 
 

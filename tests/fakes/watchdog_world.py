@@ -31,6 +31,7 @@ UUID = "GPU-t4"
 TARGET = ExporterTarget(NODE, "http://127.0.0.1:1/metrics")
 PHYSICAL_MIB, RESERVED_MIB, FLOOR_MIB = 15360, 450, 1536
 BUDGETS_MIB = {"immich-ml": 3000, "frigate": 2000, "ollama": 5000}
+GROWN = "immich-ml/immich-ml-5d9c-0"  # the pod that `incident` lets grow
 
 
 def rule(name: str, **more: Any) -> TenantRule:
@@ -241,3 +242,11 @@ def incident(given: WatchdogSettings | None = None, **more: Any) -> World:
 
 def hook(**more: Any) -> ReleaseHook:
     return ReleaseHook.model_validate({"port": 8080, "path": "/release", **more})
+
+
+def outcomes(world: World) -> list[tuple[str, str, int | None]]:
+    return world.metrics.recycles
+
+
+def event_reasons(world: World) -> list[str]:
+    return [reason for _, _, reason, _ in world.events.recorded]

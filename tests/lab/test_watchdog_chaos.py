@@ -5,97 +5,21 @@ Over all of it: nothing in budget is ever recycled, nothing acts on unknown, and
 
 from __future__ import annotations
 
-import itertools
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lab.cluster import Lab
-from lab.incident import FLOOR_MIB, Running, Tenants, grant, t4_node, wait_free, watchdog
-from lab.small_exporter import LabExporter, lab_exporter
+from lab.incident import FLOOR_MIB, wait_free
 from lab.waiting import wait_for
-from tests.fakes.api_proxy import ApiProxy, Fault, api_proxy
+from tests.fakes.api_proxy import Fault
+from tests.fakes.wall_clock import WallClock, wall_clock
+from tests.fixtures.watchdog_scene import QUIET_SECONDS, Scene
 
 pytestmark = pytest.mark.lab
-
-# Quick, so that a minute of chaos is many intervals; the decisions are the same.
-QUICK: dict[str, Any] = {"interval_seconds": 1.0, "cooldown_seconds": 0.0, "confirm_seconds": 0.5}
-# Several intervals with their second looks: an act that would come, would have come.
-QUIET_SECONDS = 6.0
-_COUNT = itertools.count()
-
-
-class Scene:
-    """One test's node, tenants, exporter and watchdogs."""
-
-    def __init__(self, lab: Lab, folder: Path, stack: ExitStack) -> None:
-        number = next(_COUNT)
-        self.lab, self.folder, self.stack = lab, folder, stack
-        self.node, self.namespace = f"chaos-{number}", f"chaos-{number}"
-        self.home = f"watch-{number}"
-        lab.node_add(t4_node(self.node))
-        stack.callback(lab.node_remove, self.node)
-        self.tenants = Tenants(lab, self.namespace, self.node)
-        stack.callback(self.tenants.delete)
-        self.exporter: LabExporter = stack.enter_context(lab_exporter(self.node, lab.read_usage))
-        self.exporter.interval_seconds = 0.2
-        self.before: dict[str, str] = {}
-
-    def begin(self, **annotations: dict[str, str]) -> None:
-        self.tenants.create(**annotations)
-        self.before = self.tenants.running()
-
-    def watch(self, name: str = "watchdog", kubeconfig: Path | None = None, **more: Any) -> Running:
-        settings = self.tenants.settings(**(QUICK | more))
-        rights = grant(self.lab, self.home, allow_delete=settings.allow_delete)
-        wait = kubeconfig is None and name == "watchdog"
-        return self.stack.enter_context(
-            watchdog(
-                self.folder,
-                kubeconfig or rights,
-                settings,
-                [self.exporter.target],
-                namespace=self.home,
-                name=name,
-                wait=wait,
-            )
-        )
-
-    def untouched(self, *tenants: str) -> bool:
-        """Whether these tenants still have the very pods that they began with."""
-        now = self.tenants.running()
-        return all(now.get(tenant) == self.before[tenant] for tenant in tenants)
-
-    def quiet(self, seconds: float = QUIET_SECONDS) -> None:
-        """Nobody is touched for a while."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            assert self.untouched("immich-ml", "frigate", "ollama")
-            time.sleep(0.3)
-
-    def recycled(self) -> None:
-        """The grown tenant is, and nobody else."""
-        wait_free(self.tenants)
-        assert self.untouched("frigate", "ollama")
-        assert not self.untouched("immich-ml")
-
-    def proxy(self) -> ApiProxy:
-        token = re.search(r"token: (\S+)", grant(self.lab, self.home).read_text())
-        assert token is not None
-        ca = self.lab.paths.pki / "ca.crt"
-        return self.stack.enter_context(api_proxy(self.lab.server, ca, token[1].strip('"')))
-
-
-@pytest.fixture
-def scene(lab: Lab, tmp_path: Path) -> Iterator[Scene]:
-    with ExitStack() as stack:
-        yield Scene(lab, tmp_path, stack)
 
 
 def test_the_incident_is_ended_with_exactly_the_watchdogs_rights(scene: Scene) -> None:
@@ -337,3 +261,63 @@ def test_the_clock_of_the_api_does_not_matter(scene: Scene) -> None:
     scene.watch()
     scene.tenants.grow()
     scene.recycled()
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> WallClock:
+    found = wall_clock(tmp_path)
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("jump_seconds", "seen_as"), [(3600, "sample_stale"), (-3600, "sample_from_the_future")], ids=["ahead", "back"]
+)
+def test_a_watchdog_whose_own_clock_jumps_touches_nobody_and_keeps_its_lease(
+    scene: Scene, clock: WallClock, jump_seconds: int, seen_as: str
+) -> None:
+    """Every sample is out of time then, of whoever is over the budget as well; leading goes by the other clock."""
+    scene.begin()
+    running = scene.watch(environment=clock.environment)
+    second = scene.watch("second")
+    wait_for(lambda: second.lines("started"))
+    clock.jump(jump_seconds)
+    wait_for(lambda: running.lines("pass_finished")[-1]["decisions"] == {seen_as: 1})
+    scene.tenants.grow()
+    scene.quiet(20)  # longer than a Lease that nobody renews
+    assert not second.lines("leadership_won")
+    assert running.lines("pass_finished")[-1]["decisions"] == {seen_as: 1}
+    clock.jump(0)
+    scene.recycled()
+    wait_for(lambda: running.lines("recycle_finished"))
+    assert [line["decision"] for line in running.lines("recycle_finished")] == ["evicted"]
+    assert not second.lines("recycle_started")
+
+
+@pytest.mark.parametrize("jump_seconds", [3600, -3600], ids=["ahead", "back"])
+def test_a_clock_that_jumps_in_the_middle_of_an_act_deletes_nobody(
+    scene: Scene, clock: WallClock, jump_seconds: int
+) -> None:
+    """A disruption budget is waited out by the clock that does not jump, and each try needs a fresh sample."""
+    scene.begin()
+    scene.tenants.disruption_budget("immich-ml")
+    running = scene.watch(
+        environment=clock.environment,
+        allow_delete=True,
+        on_blocked="delete",
+        eviction_timeout_seconds=8,
+        eviction_retry_seconds=0.5,
+    )
+    scene.tenants.grow()
+    wait_for(lambda: running.lines("recycle_started"))
+    clock.jump(jump_seconds)
+    (called_off,) = wait_for(lambda: running.lines("recycle_finished"))
+    assert called_off["decision"] == "blocked"
+    scene.quiet(9)
+    clock.jump(0)
+    began = time.monotonic()
+    scene.recycled()
+    assert time.monotonic() - began > 8, "the whole patience, once more"
+    wait_for(lambda: len(running.lines("recycle_finished")) == 2)
+    assert running.lines("recycle_finished")[1]["decision"] == "deleted"

@@ -15,7 +15,7 @@ import pytest
 
 from helpers.domain.watchdog.rights import watchdog_rights
 from lab.cluster import Lab
-from lab.incident import Running, Tenants, grant, t4_node, wait_free, watchdog
+from lab.incident import TENANTS, Running, Tenants, grant, t4_node, wait_free, watchdog
 from lab.small_exporter import LabExporter, lab_exporter
 from lab.waiting import wait_for
 
@@ -31,7 +31,12 @@ QUICK: dict[str, Any] = {
     "recycles_per_hour_tenant": 1000,
     "recycles_per_hour": 1000,
 }
-VERBS = sorted({f"{verb} {right.resource}" for right in watchdog_rights(allow_delete=True) for verb in right.verbs})
+HOOKED: dict[str, Any] = {
+    "allow_exec": True,
+    "rules": {"immich-ml": {"release_hook": {"command": ["free-memory"], "timeout_seconds": 10}}},
+}
+RIGHTS = watchdog_rights(allow_delete=True, allow_exec=True)
+VERBS = sorted({f"{verb} {right.resource}" for right in RIGHTS for verb in right.verbs})
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +64,9 @@ def ends_with(running: Running, words: str) -> bool:
 def test_each_right_is_needed(verb: str, tenants: tuple[Tenants, LabExporter], tmp_path: Path) -> None:
     some, exporter = tenants
     lab, home = some.lab, f"rights-{verb.replace(' ', '-').replace('/', '-')}"
-    kubeconfig = grant(lab, home, allow_delete=True, without=verb)
+    kubeconfig = grant(lab, home, allow_delete=True, exec_in=NAMESPACE, without=verb)
     discovers = "endpointslices" in verb
-    settings = some.settings(**QUICK, allow_delete=True, on_blocked="delete")
+    settings = some.settings(**QUICK, allow_delete=True, on_blocked="delete", **(HOOKED if "exec" in verb else {}))
     targets = [] if discovers else [exporter.target]
     if verb in ("get leases", "patch leases"):
         make_lease(lab, home)
@@ -70,8 +75,34 @@ def test_each_right_is_needed(verb: str, tenants: tuple[Tenants, LabExporter], t
             assert ends_with(running, verb.split()[1])
         elif "leases" in verb:
             assert ends_with(running, "leases")
+        elif "exec" in verb:
+            assert "get and create on pods/exec" in hook_said(some, running)
         else:
             fails_in_the_act(verb, some, running)
+
+
+def test_with_both_verbs_the_api_lets_a_command_through_to_the_node(
+    tenants: tuple[Tenants, LabExporter], tmp_path: Path
+) -> None:
+    """Where the lab ends: its bare nodes run nothing. tests/e2e/test_real_pods.py goes on from here."""
+    some, exporter = tenants
+    kubeconfig = grant(some.lab, "rights-exec", exec_in=NAMESPACE)
+    settings = some.settings(**QUICK, **HOOKED)
+    with watchdog(tmp_path, kubeconfig, settings, [exporter.target], namespace="rights-exec", wait=False) as running:
+        said = hook_said(some, running)
+    assert "pods/exec" not in said
+    assert "403" not in said
+
+
+def hook_said(some: Tenants, running: Running) -> str:
+    """What the log says about the release hook, after which the pod was evicted."""
+    wait_for(lambda: running.lines("pass_finished"))
+    some.grow("immich-ml", 10957)
+    (finished,) = wait_for(lambda: running.lines("recycle_finished"))
+    assert finished["decision"] == "evicted"
+    (step,) = [line for line in running.lines("recycle_step") if line["step"] == "release_hook"]
+    wait_for(lambda: len(some.running()) == len(TENANTS))
+    return str(step["text"])
 
 
 def make_lease(lab: Lab, namespace: str) -> None:
@@ -194,5 +225,6 @@ class Namespace:
 def test_the_rights_name_no_object_that_is_not_the_watchdogs_own() -> None:
     rights = [right.rule() for right in watchdog_rights(allow_delete=False)]
     assert "delete" not in json.dumps(rights)
+    assert "exec" not in json.dumps(rights)
     assert "secrets" not in json.dumps(rights)
     assert "*" not in json.dumps(rights)

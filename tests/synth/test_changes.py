@@ -61,6 +61,7 @@ def test_a_changed_reserve_is_asserted_and_passes_the_gate_again(
         "kubectl_manifest.capacity-config",
         "kubectl_manifest.capacity-watch",  # its pods start again: they read their settings once
         "kubectl_manifest.monitoring-config",  # the alert on unattributed memory compares against the reserve
+        "kubectl_manifest.admission-deny",  # a budget above the largest card is denied
     }
     assert set(changed(example_stacks, after, "consumers")) == {GATE}
 

@@ -96,6 +96,15 @@ def test_budget_is_only_for_workloads_of_others(capsys: pytest.CaptureFixture[st
     assert "apply is create" in capsys.readouterr().err
 
 
+def test_a_budget_by_admission_is_in_no_workload(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    text = (
+        Path(EXAMPLE).read_text().replace("apply: patch #", "apply: admission\n    pod_labels: {app: immich-ml} #", 1)
+    )
+    (tmp_path / "estate.yaml").write_text(text)
+    assert cli.run(["budget", "set", "immich-ml", "-f", str(tmp_path / "estate.yaml")]) == ExitCode.BAD_INPUT
+    assert "apply is admission, so its budget is put into each of its pods" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [["capacity", "assert"], ["capacity", "unset"], ["verify"], ["budget", "set"]])
 @pytest.mark.parametrize("step", ["", "{", "[]", '{"surprise": "1"}'])
 def test_a_step_without_its_triggers_exits_2_and_touches_nothing(
@@ -122,9 +131,20 @@ def test_a_step_refuses_when_the_provider_might_use_another_cluster(
 def test_report_shows_the_share_and_memory_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["report", "-f", EXAMPLE]) == ExitCode.OK
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.strip()}
-    assert rows["llama-swap"] == ["llama-swap", "llama-cpp", "1", "1", "12.5", "%", "5000", "35.7", "%", "0"]
+    assert " ".join(rows["llama-swap"]) == "llama-swap llama-cpp 1 1 12.5 % 5000 35.7 % scheduler only 0"
     assert rows["available"] == ["available", "3", "37.5", "%", "700", "5.0", "%"]
     assert rows["total"] == ["total", "8", "100.0", "%", "14000", "100.0", "%"]
+
+
+def test_report_says_what_holds_a_budget(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["report", "-f", AFTER]) == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert any("OF MEMORY" in line and "HELD BY" in line for line in lines)
+    held = {line.split()[0]: word for line in lines for word in ("scheduler only", "soft cap") if word in line}
+    assert (held["vllm"], held["plex"]) == ("soft cap", "scheduler only")
+    assert cli.run(["report", "-f", AFTER, "-o", "json"]) == ExitCode.OK
+    rows = json.loads(capsys.readouterr().out)["nodes"][0]["tenants"]
+    assert {row["tenant"]: row["held_by"] for row in rows} == held
 
 
 def test_report_compares_before_and_after(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,16 +21,22 @@ RULE_CALLS = ("Problem", "broken_rule")
 RULE_MODULES = [
     importlib.import_module(f"helpers.domain.{name}")
     for name in (
+        "estate.admission",
+        "estate.admission_checks",
         "estate.arithmetic",
         "estate.base",
         "estate.checks",
         "estate.coordinator",
         "estate.lane_checks",
+        "estate.framework",
         "estate.nodes",
         "estate.pod_checks",
+        "estate.tenant_labels",
         "estate.tenants",
         "estate.texts",
         "estate.state_backend",
+        "estate.watchdog",
+        "estate.watchdog_checks",
     )
 ]
 

@@ -252,6 +252,13 @@ def test_a_release_hook_is_exactly_one_of_http_and_command() -> None:
             ReleaseHook.model_validate(fields)
 
 
+def test_a_command_needs_to_be_allowed() -> None:
+    rules = {"over": {"release_hook": {"command": ("free",)}}}
+    with pytest.raises(ValueError, match="the release hook of over is a command, which needs allow_exec: true"):
+        settings(rules)
+    assert settings(rules, allow_exec=True).allow_exec
+
+
 def test_memory_that_the_driver_counts_a_moment_longer_is_waited_for() -> None:
     climb = Climb(settings())
     climb.see(Answered("accepted"))

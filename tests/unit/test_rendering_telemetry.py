@@ -105,3 +105,34 @@ def test_the_right_to_delete_is_given_only_where_the_estate_allows_it() -> None:
 
     assert "delete" not in verbs()
     assert "delete" in verbs(**{"allow_delete: false": "allow_delete: true"})
+
+
+IMMICH = "  - name: immich-ml # Unique; TENANT on the command line.\n"
+PORTAL = "  - name: portal-stt\n"
+HOOK = "    watchdog: {release_hook: {command: [free-memory]}}\n"
+ALLOWED = {"allow_exec: false": "allow_exec: true"}
+
+
+def roles(rendered: Rendered) -> dict[str, Any]:
+    """What the watchdog gets behind the gate, in tenants' namespaces, by kind and namespace."""
+    manifests = [item.manifest for item in rendered.objects if (item.wave, item.component) == (1, "watchdog")]
+    return {f"{each['kind']} {each['metadata']['namespace']}": each for each in manifests}
+
+
+def test_the_right_to_exec_is_given_only_where_a_tenants_hook_is_a_command() -> None:
+    assert roles(render(example())) == {}
+    assert roles(render(example(**ALLOWED))) == {}
+    rendered = render(example(**ALLOWED, **{PORTAL: PORTAL + HOOK}))
+    found = roles(rendered)
+    assert set(found) == {"Role portal", "RoleBinding portal"}
+    assert found["Role portal"]["rules"] == [
+        {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"]}
+    ]
+    assert found["RoleBinding portal"]["subjects"][0]["namespace"] == "nvidia"
+    assert "pods/exec" not in str(manifest(rendered, "watchdog-cluster-role"))
+
+
+def test_the_right_to_exec_waits_for_a_namespace_of_ours_and_never_makes_anothers() -> None:
+    rendered = render(example(**ALLOWED, **{PORTAL: PORTAL + HOOK, IMMICH: IMMICH + HOOK}))
+    after = {item.address: item.after for item in rendered.objects if item.address.startswith("exec-role")}
+    assert after == {"exec-role-portal": ("namespace-portal",), "exec-role-immich": ("gate",)}

@@ -1,14 +1,10 @@
-"""The watchdog's own adapters: hooks, the Lease with its acts, the trace file, pods as facts, evictions."""
+"""The watchdog's own adapters: the Lease with its acts, the trace file, evictions, figures, Events."""
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,119 +13,23 @@ import pytest
 
 from helpers.adapters.kubernetes_ import connect
 from helpers.adapters.queued_events import QueuedEvents
-from helpers.adapters.release_hook import HttpReleaseHooks
 from helpers.adapters.trace_file import TraceFile
 from helpers.adapters.watchdog_lease import MOST_RECORDS_COUNT, LeaseActs, WatchdogElection
 from helpers.adapters.watchdog_metrics import PrometheusWatchdogMetrics
 from helpers.domain.errors import ClusterError, Conflict, InputError
-from helpers.domain.estate.watchdog import ReleaseHook
 from helpers.domain.watchdog.decisions import CardState
 from helpers.domain.watchdog.facts import ActRecord, Outcome
 from helpers.domain.watchdog.trace import Frame, parse_lines
 from helpers.ports.cluster import ObjectRef
-from helpers.services.watchdog_pods import PodReading, PodView, trimmed, watched_pod
-from helpers.services.watchdog_targets import targets_of
+from helpers.services.watchdog_pods import PodReading, watched_pod
 from tests.fakes.api_server import scripted_api
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.outside import FakeClock, FakeEvents, FakeLog
 from tests.fakes.watchdog_world import NODE, FakeExporter, settings, tenant_pod
-from tests.fakes.world import RESOURCE, node
+from tests.fakes.world import RESOURCE
 
 AT = datetime(2026, 6, 2, 12, tzinfo=UTC)
 RECORD = ActRecord("ml", "ml", "ml-0", "u1", NODE, "GPU-a", AT, AT, False, Outcome.EVICTED, 9000)
-Request = tuple[str, str, str]
-
-
-@contextmanager
-def tenant(answers: Callable[[Request], tuple[int, str]]) -> Iterator[tuple[int, list[Request]]]:
-    asked: list[Request] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-            asked.append((self.command, self.path, body))
-            status, text = answers(asked[-1])
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        do_GET = do_POST = do_DELETE = _answer  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.block_on_close = False
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] # a client that gave up
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server.server_port, asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def test_a_hook_is_sent_as_the_estate_says_it() -> None:
-    with tenant(lambda _: (200, "asleep")) as (port, asked):
-        hook = ReleaseHook(port=port, path="/sleep?level=1")
-        answer = HttpReleaseHooks().call(hook, "127.0.0.1", 5)
-    assert (answer.ok, answer.text) == (True, "200 asleep")
-    assert asked == [("POST", "/sleep?level=1", "")]
-
-
-def test_ollama_is_asked_to_unload_each_model_that_is_loaded() -> None:
-    loaded = json.dumps({"models": [{"name": "llama3:8b"}, {"name": "nomic"}]})
-    with tenant(lambda asked: (200, loaded if asked[1] == "/api/ps" else "{}")) as (port, asked):
-        hook = ReleaseHook(port=port, path="/api/generate", body='{"keep_alive": 0}')
-        answer = HttpReleaseHooks().call(hook, "127.0.0.1", 5)
-    assert answer.ok
-    assert [json.loads(body) for _, _, body in asked[1:]] == [
-        {"keep_alive": 0, "model": "llama3:8b"},
-        {"keep_alive": 0, "model": "nomic"},
-    ]
-
-
-def test_ollama_without_a_loaded_model_has_nothing_to_give() -> None:
-    with tenant(lambda _: (200, '{"models": []}')) as (port, _):
-        hook = ReleaseHook(port=port, path="/api/generate", body='{"keep_alive": 0}')
-        assert HttpReleaseHooks().call(hook, "127.0.0.1", 5).text == "no model is loaded"
-
-
-def test_a_named_ollama_model_is_unloaded_alone() -> None:
-    body = '{"model": "llama3:8b", "keep_alive": 0}'
-    with tenant(lambda _: (200, "{}")) as (port, asked):
-        assert HttpReleaseHooks().call(ReleaseHook(port=port, path="/api/generate", body=body), "127.0.0.1", 5).ok
-    assert asked == [("POST", "/api/generate", body)]
-
-
-@pytest.mark.parametrize("status", [301, 404, 503])
-def test_a_hook_that_is_refused_is_no_success(status: int) -> None:
-    with tenant(lambda _: (status, "no")) as (port, asked):
-        answer = HttpReleaseHooks().call(ReleaseHook(port=port), "127.0.0.1", 5)
-    assert not answer.ok
-    assert str(status) in answer.text
-    assert len(asked) == 1
-
-
-def test_a_hook_that_does_not_answer_in_time_is_no_success() -> None:
-    ended = threading.Event()
-    with tenant(lambda _: (ended.wait(10), (200, ""))[1]) as (port, _):
-        answer = HttpReleaseHooks().call(ReleaseHook(port=port), "127.0.0.1", 0.2)
-        ended.set()
-    assert not answer.ok
-
-
-def test_a_command_hook_is_refused_with_the_reason() -> None:
-    answer = HttpReleaseHooks().call(ReleaseHook(command=("release",)), "127.0.0.1", 5)
-    assert not answer.ok
-    assert "exec" in answer.text
-
-
-def test_a_pod_without_an_address_is_not_asked() -> None:
-    assert "no address" in HttpReleaseHooks().call(ReleaseHook(port=1), "", 5).text
 
 
 class Leases:
@@ -261,93 +161,6 @@ def test_looks_closer_together_than_asked_are_left_out(tmp_path: Path) -> None:
 def test_a_trace_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can be written"):
         TraceFile(tmp_path / "no" / "trace", FakeLog(), limit_bytes=1)
-
-
-def facts(pod: dict[str, Any]) -> Any:
-    pod["metadata"].setdefault("uid", "u1")
-    whole = watched_pod(pod, PodReading(settings(), RESOURCE, "gpumem.io"))
-    small = watched_pod(trimmed(pod), PodReading(settings(), RESOURCE, "gpumem.io"))
-    assert whole == small, "trimming changes nothing that is read"
-    return whole.facts if whole else None
-
-
-def test_a_deployments_pod_is_its_tenants() -> None:
-    found = facts(tenant_pod("immich-ml"))
-    assert (found.tenant, found.budget_mib, found.owner_kind, found.owner_name) == (
-        "immich-ml",
-        3000,
-        "ReplicaSet",
-        "immich-ml",
-    )
-
-
-@pytest.mark.parametrize(("spelled", "mib"), [("3k", 3000), ("5e3", 5000), ("1P", 10**15), ("0", 0)])
-def test_fact_1_every_spelling_of_a_budget_counts(spelled: str, mib: int) -> None:
-    assert facts(tenant_pod("immich-ml", budget=spelled)).budget_mib == mib
-
-
-def test_fact_1_a_budget_that_cannot_be_read_is_a_problem_and_not_an_absent_one() -> None:
-    found = facts(tenant_pod("immich-ml", budget="3 GiB"))
-    assert found.budget_mib is None
-    assert "3 GiB" in found.budget_problem
-
-
-def test_a_pod_of_the_same_name_in_another_namespace_is_nobodys() -> None:
-    pod = tenant_pod("immich-ml")
-    pod["metadata"]["namespace"] = "elsewhere"
-    assert facts(pod).tenant is None
-    assert facts(pod).subject == "elsewhere/ReplicaSet/immich-ml"
-
-
-def test_a_bare_pod_and_one_that_ended() -> None:
-    bare = tenant_pod("immich-ml", ownerReferences=[])
-    assert facts(bare).owner_kind is None
-    ended = tenant_pod("immich-ml")
-    ended["status"]["phase"] = "Failed"
-    assert facts(ended) is None
-
-
-@pytest.mark.parametrize(("value", "protected"), [("true", True), ("yes", True), ("", True), ("false", False)])
-def test_protection_is_taken_back_only_by_saying_so(value: str, protected: bool) -> None:
-    assert facts(tenant_pod("ollama", annotations={"gpumem.io/protected": value})).protected is protected
-
-
-def test_a_pod_that_the_watch_told_of_while_the_list_was_answered_is_kept() -> None:
-    cluster = FakeCluster()
-    cluster.add(node(NODE))
-    view = PodView(cluster, PodReading(settings(), RESOURCE, "gpumem.io"))
-    cluster.add(tenant_pod("frigate"))
-    answer = cluster.list
-
-    def late(*arguments: Any, **named: Any) -> Any:
-        listed = answer(*arguments, **named)
-        cluster.add(tenant_pod("ollama"))
-        cluster.remove(ObjectRef("v1", "Pod", "frigate-5d9c-0", "frigate"))
-        watched_to_the_end(view, cluster)
-        return listed
-
-    watched_to_the_end(view, cluster)
-    cluster.list = late  # type: ignore[method-assign]
-    view.fresh(NODE)
-    assert "ollama" in {pod.namespace for pod in view.all()}
-
-
-def watched_to_the_end(view: PodView, cluster: FakeCluster) -> None:
-    view.follow(lambda: True)
-
-
-def test_endpoints_become_targets_by_address_ready_or_not() -> None:
-    found = targets_of(
-        {
-            "addressType": "IPv6",
-            "ports": [{"name": "other", "port": 1}, {"name": "metrics", "port": 9836}],
-            "endpoints": [
-                {"addresses": ["fd00::7"], "nodeName": "a", "conditions": {"ready": False}},
-                {"addresses": ["fd00::8"]},
-            ],
-        }
-    )
-    assert [(target.node, target.url) for target in found] == [("a", "http://[fd00::7]:9836/metrics")]
 
 
 POD = ObjectRef("v1", "Pod", "ml-0", "ml")

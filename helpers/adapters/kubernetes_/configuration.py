@@ -31,6 +31,15 @@ def connect(kubeconfig: Path | None = None, context: str | None = None, *, log: 
     Raises:
         InputError: There is no configuration, or it cannot be used; the message says which file.
     """
+    return KubernetesCluster(Connection(client.ApiClient(client_settings(kubeconfig, context))), log=log)
+
+
+def client_settings(kubeconfig: Path | None = None, context: str | None = None) -> Any:
+    """The client library's `Configuration` for `connect` of the same arguments.
+
+    Raises:
+        InputError: There is no configuration, or it cannot be used; the message says which file.
+    """
     settings = client.Configuration()
     # A dropped idle connection is noticed in half a minute instead of hours.
     settings.keep_alive = True
@@ -40,7 +49,7 @@ def connect(kubeconfig: Path | None = None, context: str | None = None, *, log: 
     else:
         files = str(kubeconfig) if kubeconfig else listed or str(Path.home() / ".kube" / "config")
         _load_files(files, context, settings)
-    return KubernetesCluster(Connection(client.ApiClient(settings)), log=log)
+    return settings
 
 
 def _load_in_cluster(settings: Any) -> None:

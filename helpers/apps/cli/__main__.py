@@ -26,9 +26,11 @@ COMMANDS = {
     "restore": "tenant_commands",
     "exporter": "exporter_commands",
     "coordinator": "coordinator_commands",
+    "injector": "injector_commands",
     "watchdog": "watchdog_commands",
     "recommend": "watchdog_commands",
     "arm": "watchdog_commands",
+    "admission": "admission_commands",
     "lab": "lab_commands",
 }
 

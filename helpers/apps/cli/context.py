@@ -19,6 +19,7 @@ from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
 from helpers.ports.cluster import Cluster
 from helpers.ports.log import Log
+from helpers.ports.pod_commands import PodCommands
 from helpers.rendering.estate_file import load_estate
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -164,6 +165,13 @@ def connect_cluster(kubeconfig: Path | None, context: str | None, log: Log | Non
     from helpers.adapters.kubernetes_ import connect
 
     return connect(kubeconfig, context, log=log)
+
+
+def connect_commands(kubeconfig: Path | None, context: str | None) -> PodCommands:
+    """Commands in that cluster's containers; imported late because few estates allow them."""
+    from helpers.adapters.kubernetes_.commands import connect_commands as connect
+
+    return connect(kubeconfig, context)
 
 
 def load_app(name: str) -> Any:

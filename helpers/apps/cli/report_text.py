@@ -56,6 +56,7 @@ def _row(name: str, namespace: str, pods: str, node: NodeRow, row: TenantRow, *,
         "of shares": ratio_text(row.shares_sum_count, node.shares_count),
         "budget MiB": str(row.budget_sum_mib),
         "of memory": ratio_text(row.budget_sum_mib, node.advertised_mib),
+        "held by": row.held_by,
         "card": "elastic" if row.elastic else ",".join(row.cards),
     }
     if live:
@@ -78,6 +79,7 @@ def _sum_rows(node: NodeRow, *, live: bool) -> list[dict[str, Any]]:
             "of shares": ratio_text(shares, node.shares_count),
             "budget MiB": str(mib),
             "of memory": ratio_text(mib, node.advertised_mib),
+            "held by": "",
             "card": "",
         }
         rows.append({**cells, "state": ""} if live else cells)

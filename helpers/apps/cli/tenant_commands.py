@@ -50,9 +50,13 @@ def _from_estate(estate_file: Path, tenant: str | None) -> tuple[Estate, Tenant]
 
 
 def _must_be_foreign(tenant: Tenant) -> None:
-    if tenant.apply != "patch":
+    where = {
+        "create": "is in the workload that is rendered for it",
+        "admission": "is put into each of its pods at their creation",
+    }
+    if tenant.apply in where:
         raise InputError(
-            f"tenant {tenant.name}: apply is {tenant.apply}, so its budget is in the workload that is rendered for it; "
+            f"tenant {tenant.name}: apply is {tenant.apply}, so its budget {where[tenant.apply]}; "
             "`budget` is for apply: patch"
         )
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from helpers.apps.cli.context import cluster_options, connect_cluster, estate_option, load_app, read_estate
+from helpers.apps.cli.context import (
+    cluster_options,
+    connect_cluster,
+    connect_commands,
+    estate_option,
+    load_app,
+    read_estate,
+)
 from helpers.apps.cli.output import coloured, emit_data, output_option, table
 from helpers.domain import names
 from helpers.domain.errors import ExitCode
@@ -111,7 +118,8 @@ def watchdog_run(
         record=record,
     )
     cluster = connect_cluster(kubeconfig, context, log=app.watchdog_log(dry_run=settings.dry_run))
-    app.run_watchdog(cluster, settings, run)
+    commands = connect_commands(kubeconfig, context) if settings.allow_exec else None
+    app.run_watchdog(cluster, settings, run, commands=commands)
 
 
 @watchdog.command("replay")

@@ -16,7 +16,7 @@ from helpers.adapters.logging_ import JsonLog, failure_logged
 from helpers.adapters.metrics import ListenAddress, new_registry, served
 from helpers.adapters.process import installed_version, stopped_by_signal
 from helpers.adapters.queued_events import QueuedEvents
-from helpers.adapters.release_hook import HttpReleaseHooks
+from helpers.adapters.release_hook import TenantReleaseHooks
 from helpers.adapters.trace_file import TraceFile
 from helpers.adapters.watchdog_lease import WATCHDOG_LEASE_TIMES, LeaseActs, WatchdogElection
 from helpers.adapters.watchdog_metrics import PrometheusWatchdogMetrics
@@ -27,6 +27,7 @@ from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster
 from helpers.ports.log import Log
+from helpers.ports.pod_commands import PodCommands
 from helpers.services.watchdog import Watchdog, WatchdogPorts
 from helpers.services.watchdog_pods import PodReading
 from helpers.services.watchdog_targets import DiscoveredTargets, ExplicitTargets, Targets
@@ -36,7 +37,12 @@ STUCK_AFTER_SECONDS = 120.0
 
 
 def run_watchdog(
-    cluster: Cluster, settings: WatchdogSettings, run: RunSettings, *, stop: Callable[[], bool] | None = None
+    cluster: Cluster,
+    settings: WatchdogSettings,
+    run: RunSettings,
+    *,
+    commands: PodCommands | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> None:
     """Watches until SIGTERM or SIGINT (or `stop()`); an act in hand is left to the next leader, whole.
 
@@ -44,6 +50,7 @@ def run_watchdog(
         cluster: The API; its rights are `domain.watchdog.rights`.
         settings: When and how a tenant is recycled.
         run: How this process runs.
+        commands: Runs release hooks that are commands; needed with `settings.allow_exec`.
         stop: In place of the signals, for a caller that is not the main thread.
 
     Raises:
@@ -89,7 +96,7 @@ def run_watchdog(
                 label_prefix=run.label_prefix,
                 lock=lock,
             ),
-            hooks=HttpReleaseHooks(),
+            hooks=TenantReleaseHooks(commands),
             events=stack.enter_context(QueuedEvents(events, log)),
             metrics=PrometheusWatchdogMetrics(registry),
             clock=clock,

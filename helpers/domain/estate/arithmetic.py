@@ -141,7 +141,7 @@ def rollouts(estate: Estate, ledger: Ledger) -> Iterator[Problem]:
         line = lines.get(tenant.name)
         if line is None or line.can_roll or tenant.elastic:
             continue
-        foreign = tenant.apply == "patch"
+        foreign = tenant.apply != "create"
         yield Problem(
             f"tenants[{index}].strategy",
             tenant.name,

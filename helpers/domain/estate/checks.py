@@ -10,13 +10,16 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from helpers.domain.errors import Problem
+from helpers.domain.estate.admission_checks import admission_problems
 from helpers.domain.estate.arithmetic import always_on_overcommit, rollouts, shares, tenants_fit_a_card
 from helpers.domain.estate.lane_checks import lane_problems
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.estate.pod_checks import IMAGE_IS_PINNED, is_pinned, pod_problems
 from helpers.domain.estate.state_backend import backend_problems
+from helpers.domain.estate.tenant_labels import pods_of_one_tenant
 from helpers.domain.estate.tenants import Tenant
+from helpers.domain.estate.watchdog_checks import recycled_places, watchdog_problems
 from helpers.domain.ledger import Ledger, build_ledger
 
 Check = Callable[[Estate], Iterable[Problem]]
@@ -30,18 +33,20 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
     checks: tuple[Check, ...] = (
         _unique_names,
         _one_workload_once,
+        pods_of_one_tenant,
         _selectors_do_not_nest,
         _references,
         _quotas,
         tenants_fit_a_card,
         _models,
         pod_problems,
-        _watchdog_floor,
+        watchdog_problems,
         _device_plugin,
         backend_problems,
         lane_problems,
+        admission_problems,
     )
-    ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts)
+    ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts, recycled_places)
     if not allow_overcommit:
         ledger_checks = (*ledger_checks, always_on_overcommit)
     ledger = build_ledger(estate)
@@ -173,18 +178,6 @@ def _models(estate: Estate) -> Iterator[Problem]:
                 f"the budget must hold {held}: {needed_mib} MiB",
                 f"set budget_mib: {needed_mib} or more, or {other_way}",
             )
-
-
-def _watchdog_floor(estate: Estate) -> Iterator[Problem]:
-    smallest = min((gpu.physical_mib, node.name) for node in estate.nodes for gpu in node.gpus)
-    if estate.watchdog.floor_mib >= smallest[0]:
-        yield Problem(
-            "watchdog.floor_mib",
-            str(estate.watchdog.floor_mib),
-            f"a card is under pressure below the floor, so the floor is less than the smallest card "
-            f"({smallest[0]} MiB on {smallest[1]})",
-            "set it to some hundred MiB up to about a tenth of the card",
-        )
 
 
 def _device_plugin(estate: Estate) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from helpers.domain import names
+from helpers.domain.estate.admission import Admission
 from helpers.domain.estate.base import DnsLabel, DnsSubdomain, EstateModel
 from helpers.domain.estate.coordinator import Coordinator
 from helpers.domain.estate.monitoring import Monitoring
@@ -145,6 +146,9 @@ class Estate(EstateModel):
     watchdog: Watchdog = Field(description="When a tenant may be recycled.")
     exporter: Exporter = Field(default_factory=Exporter, description="Where measured use comes from.")
     monitoring: Monitoring = Field(default_factory=Monitoring, description="Alerts, scraping and the dashboard.")
+    admission: Admission | None = Field(
+        default=None, description="What happens to pods when they are created. Absent: nothing."
+    )
     priority_classes: tuple[PriorityClass, ...] = Field(
         default=(), strict=False, description="PriorityClasses that the consumers stack makes."
     )
@@ -164,6 +168,10 @@ class Estate(EstateModel):
     def tenant(self, name: str) -> Tenant | None:
         """The tenant called `name`, or None."""
         return next((tenant for tenant in self.tenants if tenant.name == name), None)
+
+    def priority_value(self, tenant: Tenant) -> int:
+        """What the scheduler's queue goes by; 0 where the tenant names no class (a default class is not known here)."""
+        return next((item.value for item in self.priority_classes if item.name == tenant.priority), 0)
 
     def pods_count(self, tenant: Tenant) -> int:
         """Pods that `tenant` always runs: its replicas, or one a node for a DaemonSet."""

@@ -172,6 +172,18 @@ class Node(EstateModel):
         renamed = self.sharing is not None and self.sharing.timeSlicing.renameByDefault
         return f"{shared.name}.shared" if renamed else shared.name
 
+    def shared_resources(self) -> tuple[str, ...]:
+        """Every name under which this node offers turns of a card."""
+        if self.sharing is None:
+            return ()
+        slicing = self.sharing.timeSlicing
+        return tuple(f"{one.name}.shared" if slicing.renameByDefault else one.name for one in slicing.resources)
+
+    def gpu_resources(self) -> tuple[str, ...]:
+        """Every name by which a pod can ask for a GPU of this node: what is shared, and what it is made from."""
+        originals = [one.name for one in self.sharing.timeSlicing.resources] if self.sharing else [WHOLE_GPU_RESOURCE]
+        return tuple(dict.fromkeys([*originals, *self.shared_resources()]))
+
     def node_selector(self) -> dict[str, str]:
         """Labels that choose these nodes, for a pod's nodeSelector."""
         if self.node_name is not None:

@@ -87,6 +87,7 @@ def _container(path: str, container: Any, ours: set[str]) -> Iterator[Problem]:
         yield Problem(f"{path}.image", _scalar(image), "a container has an image", "add image: repository:tag")
     elif not is_pinned(image):
         yield Problem(f"{path}.image", image, IMAGE_IS_PINNED, "name the version that was tested")
+    yield from _lists(path, container)
     resources = container.get("resources", {})
     if not isinstance(resources, dict):
         yield Problem(f"{path}.resources", _scalar(resources), "a mapping of keys", "write {limits: {memory: 2Gi}}")
@@ -98,6 +99,19 @@ def _container(path: str, container: Any, ours: set[str]) -> Iterator[Problem]:
             continue
         for key, text in amounts.items():
             yield from _resource(f'{path}.resources.{part}["{key}"]', key, text, ours)
+
+
+def _lists(path: str, container: Mapping[str, Any]) -> Iterator[Problem]:
+    """The lists that a framework's cap is put into."""
+    for key in ("command", "args"):
+        words = container.get(key, [])
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            yield Problem(f"{path}.{key}", _scalar(words), "a list of texts", 'quote numbers: ["--port", "8000"]')
+    for key in ("env", "envFrom"):
+        items = container.get(key, [])
+        named = isinstance(items, list) and all(isinstance(item, dict) for item in items)
+        if not named or (key == "env" and not all(isinstance(item.get("name"), str) for item in items)):
+            yield Problem(f"{path}.{key}", _scalar(items), "a list of blocks", "write - {name: NAME, value: TEXT}")
 
 
 def _scalar(value: Any) -> str:

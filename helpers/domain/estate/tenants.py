@@ -8,7 +8,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from helpers.domain.estate.base import DnsLabel, DnsSubdomain, EstateModel, UpstreamBlock, broken_rule
+from helpers.domain.estate.base import DnsLabel, DnsSubdomain, EstateModel, LabelKey, UpstreamBlock, broken_rule
+from helpers.domain.estate.framework import Framework
+from helpers.domain.estate.nodes import LabelValue
 from helpers.domain.estate.watchdog import TenantWatchdog
 from helpers.domain.memory import PositiveMib
 
@@ -83,9 +85,15 @@ class Tenant(EstateModel):
     workload: Workload = Field(description="The object whose pods are the tenant.")
     node: str = Field(description="The `name` of an entry under nodes.")
     gpu_model: str | None = Field(default=None, description="Only cards of this model; absent: any card there.")
-    apply: Literal["create", "patch"] = Field(
+    apply: Literal["create", "patch", "admission"] = Field(
         description="create: the whole workload is rendered. patch: somebody else owns it; "
-        "only the budget's fields are put in, and given back on destroy."
+        "only the budget's fields are put in, and given back on destroy. "
+        "admission: somebody else owns it; each new pod gets the budget at its creation."
+    )
+    pod_labels: dict[LabelKey, LabelValue] | None = Field(
+        default=None,
+        min_length=1,
+        description="admission, and patch with a framework: labels by which its pods are known in the namespace.",
     )
     budget_mib: PositiveMib = Field(description="MiB that one pod may use.")
     shares: int = Field(default=1, ge=0, description="Device-plugin shares one pod asks for; 0: none.")
@@ -98,13 +106,16 @@ class Tenant(EstateModel):
     strategy: Strategy | None = Field(
         default=None,
         description="create: how we render it (absent: Recreate for one replica, else no surge). "
-        "patch: what the owner's manifest says (absent: Kubernetes's default).",
+        "patch, admission: what the owner's manifest says (absent: Kubernetes's default).",
     )
     models: tuple[Model, ...] = Field(
         default=(), strict=False, description="Models that it loads; the budget must hold them."
     )
     models_loaded: Literal["one", "all"] = Field(
         default="all", description="Whether the tenant keeps one model in memory at a time, or all."
+    )
+    framework: Framework | None = Field(
+        default=None, description="What runs in the container, so that it is told its budget. Absent: it is not."
     )
     watchdog: TenantWatchdog = Field(
         default_factory=TenantWatchdog, description="What the watchdog is told about this tenant."
@@ -116,9 +127,9 @@ class Tenant(EstateModel):
         if self.apply == "create" and self.pod is None:
             rule = "create renders the whole workload, so it needs `pod`"
             raise broken_rule(rule, "add pod: {containers: …}, or use apply: patch", at="apply")
-        if self.apply == "patch" and self.pod is not None:
+        if self.apply != "create" and self.pod is not None:
             raise broken_rule(
-                "apply: patch leaves the workload to its owner, so `pod` would do nothing",
+                f"apply: {self.apply} leaves the workload to its owner, so `pod` would do nothing",
                 "remove pod, or use apply: create",
                 at="pod",
             )
@@ -128,6 +139,31 @@ class Tenant(EstateModel):
         if self.strategy is not None and self.workload.kind != "Deployment":
             rule = "strategy is a Deployment's; other kinds replace pods without surge"
             raise broken_rule(rule, "remove strategy", at="strategy")
+        return self
+
+    @model_validator(mode="after")
+    def _pods_can_be_known(self) -> Tenant:
+        if self.apply == "create" and self.pod_labels is not None:
+            rule = "the pods of apply: create carry labels of ours already, so pod_labels would do nothing"
+            raise broken_rule(rule, "remove pod_labels", at="pod_labels")
+        if self.apply == "patch" and self.framework is None and self.pod_labels is not None:
+            rule = "apply: patch without a framework does nothing to pods, so pod_labels would do nothing"
+            raise broken_rule(rule, "remove pod_labels, add framework, or use apply: admission", at="pod_labels")
+        if self.pod_labels is None and (self.apply == "admission" or (self.apply == "patch" and self.framework)):
+            what = "sets the budget" if self.apply == "admission" else "tells the framework its budget"
+            rule = f"admission {what} on pods that it knows by their labels"
+            raise broken_rule(rule, "add pod_labels: {app: …}, as the pods carry them", at="apply")
+        return self
+
+    @model_validator(mode="after")
+    def _budget_leaves_room(self) -> Tenant:
+        overhead_mib = self.framework.overhead_mib if self.framework else None
+        if overhead_mib is not None and overhead_mib >= self.budget_mib:
+            raise broken_rule(
+                f"the overhead is part of the budget, which is {self.budget_mib} MiB",
+                f"set overhead_mib below {self.budget_mib}, or raise budget_mib",
+                at="framework.overhead_mib",
+            )
         return self
 
     @property
@@ -144,7 +180,7 @@ class Tenant(EstateModel):
         """The strategy that holds in the cluster; None for kinds that have none."""
         if self.workload.kind != "Deployment" or self.strategy is not None:
             return self.strategy
-        if self.apply == "patch":
+        if self.apply != "create":
             bounds = RollingUpdate(maxSurge=_DEFAULT_SURGE, maxUnavailable=_DEFAULT_UNAVAILABLE)
             return Strategy(type="RollingUpdate", rollingUpdate=bounds)
         if self.replicas_count == 1:

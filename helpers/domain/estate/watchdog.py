@@ -26,8 +26,8 @@ class ReleaseHook(EstateModel):
     command: tuple[str, ...] = Field(
         default=(),
         strict=False,
-        description="Instead of a request: a command in the container. The watchdog refuses it with the reason: it "
-        "would need the right to exec into every tenant.",
+        description="Instead of a request: a command and its arguments, run in the workload's container without a "
+        "shell. Needs watchdog.allow_exec.",
     )
     timeout_seconds: Seconds = Field(default=5.0, description="How long the answer may take.")
     remeasure_seconds: Seconds = Field(default=10.0, description="How long freed memory is looked for.")
@@ -75,6 +75,11 @@ class Watchdog(EstateModel):
     )
     allow_bare_pods: bool = Field(default=False, description="true: pods without a controller may be evicted for good.")
     allow_delete: bool = Field(default=False, description="true: the watchdog gets the right to delete pods.")
+    allow_exec: bool = Field(
+        default=False,
+        description="true: release hooks may be commands; the watchdog gets the right to exec into pods, in the "
+        "namespaces of tenants with such a hook and nowhere else.",
+    )
     on_blocked: Literal["give_up", "delete"] = Field(
         default="give_up", description="When a PodDisruptionBudget never yields; delete needs allow_delete."
     )

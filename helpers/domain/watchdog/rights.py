@@ -6,8 +6,7 @@ sees what fails without it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from helpers.domain.rights import Right
 
 WATCHDOG_COMPONENT = "gpumem-watchdog"
 WATCHDOG_SERVICE_ACCOUNT = "gpumem-watchdog"
@@ -15,32 +14,14 @@ WATCHDOG_LEASE = "gpumem-watchdog"
 EXPORTER_SERVICE = "gpumem-exporter"
 
 
-@dataclass(frozen=True, slots=True)
-class Right:
-    """Verbs on one resource. `own_namespace`: only where the watchdog lives; `names`: only these objects."""
-
-    api_group: str
-    resource: str
-    verbs: tuple[str, ...]
-    why: str
-    own_namespace: bool = False
-    names: tuple[str, ...] = ()
-
-    def rule(self) -> dict[str, Any]:
-        """As a PolicyRule of rbac.authorization.k8s.io/v1."""
-        rule: dict[str, Any] = {
-            "apiGroups": [self.api_group],
-            "resources": [self.resource],
-            "verbs": list(self.verbs),
-        }
-        return rule | ({"resourceNames": list(self.names)} if self.names else {})
-
-
-def watchdog_rights(*, allow_delete: bool = False, discover: bool = True) -> tuple[Right, ...]:
+def watchdog_rights(
+    *, allow_delete: bool = False, allow_exec: bool = False, discover: bool = True
+) -> tuple[Right, ...]:
     """All rights.
 
     Args:
         allow_delete: The estate allows deletion where an eviction is refused for ever.
+        allow_exec: The estate allows release hooks that are commands.
         discover: Exporters are found by EndpointSlice; with explicit targets that right is not needed.
     """
     coordination = "coordination.k8s.io"
@@ -49,16 +30,13 @@ def watchdog_rights(*, allow_delete: bool = False, discover: bool = True) -> tup
         Right("", "pods", ("list", "watch"), "budgets, owners, what terminates; asked afresh before each act"),
         Right("", "pods/eviction", ("create",), "the act itself"),
         Right("", "pods", ("delete",), "where a PodDisruptionBudget never yields and the estate allows it"),
+        # The websocket is opened by a GET; from Kubernetes 1.35 on the server asks for create besides.
+        Right("", "pods/exec", ("get", "create"), "release hooks that are commands", "tenants"),
         Right("", "events", ("create",), "what was done and what was refused, on the pod or the node"),
-        Right("discovery.k8s.io", "endpointslices", ("list", "watch"), "the exporters' addresses", own_namespace=True),
-        Right(coordination, "leases", ("get", "patch"), "who leads, and the acts so far", True, names),
+        Right("discovery.k8s.io", "endpointslices", ("list", "watch"), "the exporters' addresses", "namespace"),
+        Right(coordination, "leases", ("get", "patch"), "who leads, and the acts so far", "namespace", names),
         # RBAC cannot restrict a create to a name.
-        Right(coordination, "leases", ("create",), "the first leader makes the Lease", own_namespace=True),
+        Right(coordination, "leases", ("create",), "the first leader makes the Lease", "namespace"),
     )
-    kept = {"delete": allow_delete, "endpointslices": discover}
+    kept = {"delete": allow_delete, "endpointslices": discover, "pods/exec": allow_exec}
     return tuple(right for right in rights if kept.get(right.resource, True) and kept.get(right.verbs[0], True))
-
-
-def policy_rules(rights: tuple[Right, ...], scope: Literal["cluster", "namespace"]) -> list[dict[str, Any]]:
-    """The rules of the ClusterRole, or of the Role in the watchdog's namespace."""
-    return [right.rule() for right in rights if right.own_namespace == (scope == "namespace")]

@@ -74,6 +74,7 @@ class WatchdogSettings(_Settings):
     unbudgeted: Literal["report", "evict"] = "report"
     allow_bare_pods: bool = False
     allow_delete: bool = False
+    allow_exec: bool = False
     on_blocked: Literal["give_up", "delete"] = "give_up"
     # A PodDisruptionBudget's 429 is waited out this long, asked again every `eviction_retry_seconds`.
     eviction_timeout_seconds: Seconds = 60.0
@@ -90,6 +91,14 @@ class WatchdogSettings(_Settings):
         if self.on_blocked == "delete" and not self.allow_delete:
             msg = "on_blocked: delete needs allow_delete: true"
             raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _commands_are_allowed_where_they_are_given(self) -> WatchdogSettings:
+        for rule in self.tenants:
+            if rule.release_hook is not None and rule.release_hook.command and not self.allow_exec:
+                msg = f"the release hook of {rule.name} is a command, which needs allow_exec: true"
+                raise ValueError(msg)
         return self
 
     @property
