@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 
 from helpers.domain.admission import messages, pods
@@ -44,7 +43,7 @@ def apply_default_budget(pod: Pod, request: PodRequest, settings: AdmissionSetti
     budget_mib = settings.default_budgets.get(request.namespace)
     if settings.required_budget != "default" or budget_mib is None or not lacks_budget(pod, settings):
         return pod, []
-    pod = copy.deepcopy(pod)
+    pod = pods.copied(pod)
     listed = pod["spec"].get("containers")
     if not listed:
         return pod, []  # The API server refuses it.

@@ -6,7 +6,6 @@ so that doing it twice changes nothing.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,7 +93,7 @@ def apply_directories(pod: Pod, settings: AdmissionSettings) -> tuple[Pod, list[
     wish = wish_of(pod, settings)
     if wish is None:
         return pod, []
-    pod = copy.deepcopy(pod)
+    pod = pods.copied(pod)
     devices = _devices(pod, wish, settings)
     applied: list[Applied] = []
     mounts = [{"name": str(_volume_for(pod, device)), "mountPath": device.path} for device in devices]

@@ -21,6 +21,17 @@ def labels_of(pod: Mapping[str, Any]) -> dict[str, str]:
     return dict((pod.get("metadata") or {}).get("labels") or {})
 
 
+def copied(pod: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy in which rules may set the keys of the pod's spec and of its containers, and nothing deeper.
+
+    Values are shared: a rule puts a new list or mapping where it changes one. (A deep copy takes a third of the
+    time that a review may take.)
+    """
+    spec = dict(pod["spec"])
+    spec |= {block: [dict(container) for container in spec[block]] for block in CONTAINER_LISTS if spec.get(block)}
+    return {**pod, "spec": spec}
+
+
 def containers(pod: Mapping[str, Any]) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Every container with its list and its place in it: the ordinary ones, then init containers and sidecars."""
     for block in CONTAINER_LISTS:
@@ -38,7 +49,9 @@ def amount(container: Mapping[str, Any], resource: str) -> int:
 
     What is no whole number is the API server's to refuse, in words of its own.
     """
-    value = limits(container).get(resource, "0")
+    value = limits(container).get(resource)
+    if value is None:
+        return 0
     try:
         quantity = Quantity.parse(value if isinstance(value, str) else str(value)).value
     except QuantityError:
