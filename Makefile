@@ -45,7 +45,7 @@ synth: setup ## Synthesise the stacks into cdktf.out
 	@$(BIN)/python main.py && ls cdktf.out/stacks
 
 plan: synth ## terraform plan of both stacks against the cluster of $$KUBECONFIG
-	@for stack in nvidia consumers; do \
+	@for stack in $$(ls cdktf.out/stacks); do \
 		$(TERRAFORM) -chdir=cdktf.out/stacks/$$stack init -input=false >/dev/null && \
 		$(TERRAFORM) -chdir=cdktf.out/stacks/$$stack plan -input=false || exit 1; done
 
