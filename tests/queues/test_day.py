@@ -9,8 +9,10 @@ import pytest
 from lab.queues.day import Day, Outcome, as_json, live_through, oracle_delay_ms
 from lab.redis_server import redis_server
 
-# The reaction itself is bench/coordinator_reaction.py's to bound; here other tests may run beside.
-LATE_MS = 1000
+# Bounds against one that does not react at all. The reaction's own is bench/coordinator_reaction.py's: here other
+# tests may run beside, on two slow cores.
+LATE_MS = 5000
+MOST_DELAY_RATIO = 10
 
 
 def lived(folder: Path, *, helper: bool) -> Outcome:
@@ -22,7 +24,7 @@ def lived(folder: Path, *, helper: bool) -> Outcome:
     assert (outcome.lost_count, outcome.run_twice_count) == (0, 0)
     assert outcome.in_working_hours_count == 0
     assert outcome.pauses_count >= 10
-    assert 1 <= outcome.delay_ratio <= 4
+    assert 1 <= outcome.delay_ratio <= MOST_DELAY_RATIO
     return outcome
 
 
