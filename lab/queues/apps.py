@@ -85,7 +85,7 @@ def app(url: str, major: int, *, helper: Path | None = None) -> Iterator[App]:
         running.kill()
 
 
-def wait_until(check: Callable[[], bool], what: str, seconds: float = 15.0) -> None:
+def wait_until(check: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     """Polls `check`; fails with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not check():

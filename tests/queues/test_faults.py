@@ -58,7 +58,7 @@ def test_a_network_that_stalls_and_delivers_late_leaves_nothing_paused(
         time.sleep(4)
         assert is_paused(client)
         between.flow()
-        wait_until(lambda: {1, 2, 3} <= set(application.ended("ai-batch")), "batch has ended", 20)
+        wait_until(lambda: {1, 2, 3} <= set(application.ended("ai-batch")), "batch has ended")
         wait_until(lambda: not is_paused(client), "resumed")
         assert len(application.ended("ai-batch")) == 4
 
@@ -78,9 +78,9 @@ def test_a_stall_just_before_the_pause_ends_with_batch_running(
         time.sleep(5)
         between.flow()
         application.add("ai-batch", 1, 2)
-        wait_until(lambda: {1, 2} <= set(application.ended("ai-batch")), "batch has ended", 20)
+        wait_until(lambda: {1, 2} <= set(application.ended("ai-batch")), "batch has ended")
         time.sleep(2)
-        wait_until(lambda: not is_paused(client), "nothing stays paused", 20)
+        wait_until(lambda: not is_paused(client), "nothing stays paused")
 
 
 class JumpingClock(SystemClock):
