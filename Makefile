@@ -35,7 +35,7 @@ check: setup lint types ## lint + types + import contracts + the fast tests
 	@$(BIN)/pytest -q tests/unit tests/cases tests/docs tests/synth -m "not lab and not terraform"
 
 test: ## Every test, with the control plane; what CI runs
-	@./lab/setup.sh --with-node
+	@./lab/setup.sh --with-node --with-queues
 	@$(BIN)/python -m lab.prepare
 	@$(MAKE) --no-print-directory lint types
 	@$(BIN)/pytest -q
@@ -45,7 +45,7 @@ synth: setup ## Synthesise the stacks into cdktf.out
 	@$(BIN)/python main.py && ls cdktf.out/stacks
 
 plan: synth ## terraform plan of both stacks against the cluster of $$KUBECONFIG
-	@for stack in nvidia consumers; do \
+	@for stack in $$(ls cdktf.out/stacks); do \
 		$(TERRAFORM) -chdir=cdktf.out/stacks/$$stack init -input=false >/dev/null && \
 		$(TERRAFORM) -chdir=cdktf.out/stacks/$$stack plan -input=false || exit 1; done
 
@@ -56,4 +56,4 @@ bench: setup ## Benchmarks; each prints one JSON line
 	@for file in bench/*.py; do $(BIN)/python $$file || exit 1; done
 
 clean: demo-down ## Remove everything that was installed or built here (the tool cache stays)
-	@rm -rf .venv .lab node_modules cdktf.out .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .lab node_modules helpers/adapters/bullmq_clients/*/node_modules cdktf.out .mypy_cache .ruff_cache .hypothesis

@@ -16,7 +16,7 @@ from lab.programs import NoProgram, find_program
 from lab.toolchain import ON_REQUEST, ensure_tools
 
 # What the tests run today; `find_program` knows more.
-PROGRAMS_OF_THE_TESTS = ("prometheus", "promtool", "containerd", "runc", "host-local", "busybox")
+PROGRAMS_OF_THE_TESTS = ("prometheus", "promtool", "containerd", "runc", "host-local", "busybox", "redis-server")
 
 
 def main() -> int:

@@ -1,8 +1,10 @@
 #!/bin/sh
-# Installs what the project needs into its own folders: .venv (Python) and node_modules (the cdktf
-# CLI). Called by `make setup`; safe to run again. Names a missing prerequisite and how to get it.
+# Installs what the project needs into its own folders: .venv (Python), with --with-node node_modules
+# (the cdktf CLI), with --with-queues the coordinator's BullMQ clients and a redis-server. Called by
+# `make setup`; safe to run again. Names a missing prerequisite and how to get it.
 set -eu
 cd "$(dirname "$0")/.."
+arguments="$*"
 
 started=$(date +%s)
 step() { printf '%4ss  %s\n' "$(($(date +%s) - started))" "$1"; }
@@ -53,12 +55,21 @@ if [ "$(cat .venv/.installed 2>/dev/null)" != "$lock" ]; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
     printf '%s' "$lock" >.venv/.installed
 fi
-if [ "${1:-}" = "--with-node" ] && [ -f package-lock.json ]; then
-    lock=$(cksum <package-lock.json)
-    if [ "$(cat node_modules/.installed 2>/dev/null)" != "$lock" ]; then
-        step "the cdktf command line into node_modules"
-        npm ci --silent --no-audit --no-fund
-        printf '%s' "$lock" >node_modules/.installed
-    fi
+wants() { case " $arguments " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
+npm_into() { # npm_into FOLDER "what it is"
+    lock=$(cksum <"$1/package-lock.json")
+    [ "$(cat "$1/node_modules/.installed" 2>/dev/null)" = "$lock" ] && return
+    step "$2 into $1/node_modules"
+    (cd "$1" && npm ci --silent --no-audit --no-fund)
+    printf '%s' "$lock" >"$1/node_modules/.installed"
+}
+if wants --with-node && [ -f package-lock.json ]; then
+    npm_into . "the cdktf command line"
+fi
+if wants --with-queues; then
+    for major in 4 5 6; do
+        npm_into "helpers/adapters/bullmq_clients/v$major" "the client for BullMQ $major"
+    done
+    .venv/bin/python -c 'from lab.programs import require_program; require_program("redis-server", print)'
 fi
 step "project set up in .venv"

@@ -1,4 +1,4 @@
-"""Both stacks in one app, in their order."""
+"""The stacks in one app, in their order."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from helpers.rendering.objects import Rendered
 from stacks.constructs.step import helper_program
 from stacks.consumers_stack import ConsumersStack
 from stacks.nvidia_stack import NvidiaStack
+from stacks.platform_stack import PlatformStack
 
 
 def synthesize(
@@ -26,4 +27,6 @@ def synthesize(
     consumers = ConsumersStack(app, estate, rendered, estate_file, program)
     # One run of `cdktf deploy` applies the nodes' side first; the gate holds where the two are run apart.
     consumers.add_dependency(nvidia)
+    if rendered.wave(2).objects:
+        PlatformStack(app, estate, rendered, estate_file, program).add_dependency(consumers)
     app.synth()

@@ -99,13 +99,7 @@ def served(
     Raises:
         InputError: the address cannot be bound.
     """
-    try:
-        server = _Server(address, _handler(registry, healthy, ready))
-    except OSError as error:
-        raise InputError(
-            f"metrics address {address.host}:{address.port} cannot be bound: {error.strerror or error}. "
-            "Choose another with --metrics-address."
-        ) from error
+    server = bound(address, _handler(registry, healthy, ready))
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()
     try:
@@ -114,6 +108,23 @@ def served(
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def bound(
+    address: ListenAddress, handler: type[BaseHTTPRequestHandler], *, option: str = "--metrics-address"
+) -> ThreadingHTTPServer:
+    """A server that listens on `address` and does not serve yet; `option` is how to choose another address.
+
+    Raises:
+        InputError: the address cannot be bound.
+    """
+    try:
+        return _Server(address, handler)
+    except OSError as error:
+        raise InputError(
+            f"metrics address {address.host}:{address.port} cannot be bound: {error.strerror or error}. "
+            f"Choose another with {option}."
+        ) from error
 
 
 class _Server(ThreadingHTTPServer):

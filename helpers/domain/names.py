@@ -36,6 +36,10 @@ WATCHDOG_CONFIG_MAP = "gpumem-watchdog"
 WATCHDOG_CONFIG_PATH = "/etc/gpumem/watchdog.json"
 WATCHDOG_METRICS_PORT = 9411
 
+COORDINATOR_COMPONENT = "gpumem-coordinator"
+COORDINATOR_CONFIG_MAP = "gpumem-coordinator"
+COORDINATOR_CONFIG_PATH = "/etc/gpumem/coordinator.json"
+COORDINATOR_PORT = 9413
 # The admission webhook. What runs is the injector; what the cluster sees of it is called gpu-webhook.
 INJECTOR_COMPONENT = "gpumem-injector"
 INJECTOR_SERVICE_ACCOUNT = "gpumem-injector"

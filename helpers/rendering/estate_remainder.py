@@ -63,8 +63,9 @@ def remainder_of(value: Mapping[str, Any], broken: Iterable[EstatePath]) -> Rema
     if not rest["nodes"]:
         return None
     if entries.get("tenants") or "tenants" in whole:
-        # Whether a quota's namespace has a tenant cannot be told without all tenants.
+        # Whether a quota's namespace has a tenant, and a lane its own, cannot be told without all tenants.
         rest.pop("quotas", None)
+        rest.pop("coordinator", None)
     if entries.get("priority_classes") or "priority_classes" in whole:
         rest["tenants"] = [{k: v for k, v in tenant.items() if k != "priority"} for tenant in rest["tenants"]]
     return Remainder(rest, kept)

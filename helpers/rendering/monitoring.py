@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE
 from helpers.domain.estate import monitoring as names
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.monitoring import Monitoring
@@ -29,6 +30,8 @@ class Job:
     name: str
     app: str
     by_node: bool = False
+    namespace: str = ""
+    """Where they are; empty: in the estate's own."""
 
     @property
     def relabelings(self) -> list[dict[str, Any]]:
@@ -97,6 +100,8 @@ def scrape_jobs(estate: Estate) -> tuple[Job, ...]:
     jobs = [Job(names.JOB_EXPORTER, "gpumem-exporter", by_node=True), Job(names.JOB_WATCHDOG, "gpumem-watchdog")]
     if estate.capacity.watch:
         jobs.append(Job(names.JOB_CAPACITY, "gpumem-capacity-watch"))
+    if estate.coordinator is not None:
+        jobs.append(Job(names.JOB_COORDINATOR, "gpumem-coordinator", namespace=GPU_SYSTEM_NAMESPACE))
     return tuple(jobs)
 
 
@@ -125,7 +130,7 @@ def _scrape_config(estate: Estate, job: Job, monitoring: Monitoring) -> dict[str
         "kubernetes_sd_configs": [
             {
                 "role": "pod",
-                "namespaces": {"names": [estate.namespace]},
+                "namespaces": {"names": [job.namespace or estate.namespace]},
                 "selectors": [{"role": "pod", "label": f"{APP_LABEL}={job.app}"}],
             }
         ],

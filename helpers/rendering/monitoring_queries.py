@@ -34,6 +34,10 @@ LAST_PASS = "gpumem_watchdog_last_pass_timestamp_seconds"  # noqa: S105 - over t
 LEADER = "gpumem_watchdog_leader"
 RECYCLES = "gpumem_watchdog_recycles_total"
 DRY_RUN = "gpumem_watchdog_dry_run"
+# The coordinator's.
+COORDINATOR_PASS = "gpumem_coordinator_last_pass_timestamp_seconds"  # noqa: S105 - over the queues, no secret
+LANE_PAUSED = "gpumem_coordinator_lane_paused_seconds"
+FALLBACK = "gpumem_coordinator_fallback_active"
 # kube-state-metrics'.
 POD_LIMITS = "kube_pod_container_resource_limits"
 POD_UNSCHEDULABLE = "kube_pod_status_unschedulable"

@@ -9,6 +9,7 @@ from helpers.rendering.consumers import consumer_objects, consumer_steps
 from helpers.rendering.monitoring import monitoring_objects
 from helpers.rendering.nvidia import nvidia_objects, nvidia_steps
 from helpers.rendering.objects import Rendered
+from helpers.rendering.platform import platform_objects
 from helpers.rendering.telemetry import telemetry_objects
 
 
@@ -23,6 +24,7 @@ def render(estate: Estate) -> Rendered:
             *telemetry_objects(estate),
             *monitoring,
             *consumers,
+            *platform_objects(estate),
         ),
         steps=(*nvidia_steps(estate), *consumer_steps(estate, consumers)),
     )

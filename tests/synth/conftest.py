@@ -17,12 +17,12 @@ from tests.synth.estates import EXAMPLE, shipped
 
 
 class Stacks:
-    """The two synthesised documents of an estate."""
+    """The synthesised documents of an estate."""
 
     def __init__(self, outdir: Path) -> None:
         self.outdir = outdir
         self.documents: dict[str, dict[str, Any]] = {
-            name: json.loads((outdir / "stacks" / name / "cdk.tf.json").read_text()) for name in ("nvidia", "consumers")
+            file.parent.name: json.loads(file.read_text()) for file in sorted(outdir.glob("stacks/*/cdk.tf.json"))
         }
 
     def resources(self, stack: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -28,6 +28,12 @@ def test_the_consumers_stack_is_deployed_after_the_nvidia_stack(example_stacks: 
     assert manifest["stacks"]["nvidia"]["dependencies"] == []
 
 
+def test_the_coordinator_is_deployed_after_the_consumers(synth: Callable[[Estate], Stacks]) -> None:
+    (path,) = [path for path in SHIPPED if shipped(path).coordinator is not None]
+    manifest = json.loads((synth(shipped(path)).outdir / "manifest.json").read_text())
+    assert manifest["stacks"]["platform"]["dependencies"] == ["consumers"]
+
+
 def test_destroy_stops_the_workers_before_it_takes_the_key_away(example_stacks: Stacks) -> None:
     """Terraform destroys in reverse, so what must end first depends on what must end last."""
     before = example_stacks.depends_on("nvidia")

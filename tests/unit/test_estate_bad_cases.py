@@ -26,6 +26,8 @@ RULE_MODULES = [
         "estate.arithmetic",
         "estate.base",
         "estate.checks",
+        "estate.coordinator",
+        "estate.lane_checks",
         "estate.framework",
         "estate.nodes",
         "estate.pod_checks",

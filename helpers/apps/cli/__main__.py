@@ -25,6 +25,7 @@ COMMANDS = {
     "release": "tenant_commands",
     "restore": "tenant_commands",
     "exporter": "exporter_commands",
+    "coordinator": "coordinator_commands",
     "injector": "injector_commands",
     "watchdog": "watchdog_commands",
     "recommend": "watchdog_commands",

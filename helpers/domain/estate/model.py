@@ -14,6 +14,7 @@ from pydantic import Field
 from helpers.domain import names
 from helpers.domain.estate.admission import Admission
 from helpers.domain.estate.base import DnsLabel, DnsSubdomain, EstateModel
+from helpers.domain.estate.coordinator import Coordinator
 from helpers.domain.estate.monitoring import Monitoring
 from helpers.domain.estate.nodes import Node
 from helpers.domain.estate.tenants import Tenant
@@ -155,6 +156,9 @@ class Estate(EstateModel):
         default=(), strict=False, description="Ceilings on what a namespace may declare, one a namespace."
     )
     terraform: Terraform = Field(default_factory=Terraform, description="Versions, state and lock.")
+    coordinator: Coordinator | None = Field(
+        default=None, description="Job queues in front of a card. Absent: there is no coordinator."
+    )
     tenants: tuple[Tenant, ...] = Field(strict=False, description="Every workload that uses a card.")
 
     def node(self, name: str) -> Node:

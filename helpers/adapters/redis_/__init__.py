@@ -1,0 +1,1 @@
+"""Redis, and in it BullMQ's queues (read only) and the coordinator's own keys."""

@@ -1,0 +1,67 @@
+"""`gpumem coordinator run`: which job queue in front of a card may run now."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from helpers.apps.cli.context import cluster_options, connect_cluster, estate_option, load_app, read_estate
+from helpers.domain import names
+from helpers.domain.errors import InputError
+from helpers.domain.lanes.settings import CoordinatorSettings, coordinator_settings
+
+
+@click.group()
+def coordinator() -> None:
+    """Pause batch queues while realtime ones work, and outside their hours."""
+
+
+@coordinator.command("run")
+@estate_option
+@cluster_options
+@click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The mounted coordinator.json instead of the estate.",
+)
+@click.option("--lease-namespace", default="", envvar=names.ENV_NAMESPACE, help="In a cluster: where the Lease is.")
+@click.option("--no-kubernetes", is_flag=True, help="A plain process: a key in Redis says who leads.")
+@click.option(
+    "--address",
+    default=f"127.0.0.1:{names.COORDINATOR_PORT}",
+    show_default=True,
+    help="HOST:PORT of /v1/status and /metrics; empty: none.",
+)
+def coordinator_run(
+    estate_file: Path,
+    kubeconfig: Path | None,
+    context: str | None,
+    settings_file: Path | None,
+    lease_namespace: str,
+    no_kubernetes: bool,
+    address: str,
+) -> None:
+    """Coordinate until stopped. Passwords come from the variables that the estate names."""
+    app: Any = load_app("coordinator")
+    settings = app.read_coordinator_settings(settings_file) if settings_file is not None else _of_estate(estate_file)
+    if not no_kubernetes and not lease_namespace:
+        raise click.UsageError(f"give --lease-namespace (or ${names.ENV_NAMESPACE}), or --no-kubernetes")
+    run = app.RunSettings(
+        namespace=lease_namespace,
+        address=address,
+        redis_password=os.environ.get(settings.redis.password_env, ""),
+        immich_api_key=os.environ.get(settings.immich.api_key_env, "") if settings.immich else "",
+    )
+    cluster = None if no_kubernetes else connect_cluster(kubeconfig, context, log=app.coordinator_log())
+    app.run_coordinator(settings, run, cluster)
+
+
+def _of_estate(estate_file: Path) -> CoordinatorSettings:
+    settings = coordinator_settings(read_estate(estate_file))
+    if settings is None:
+        raise InputError(f"{estate_file} declares no coordinator: add the block (gpumem.yaml explains it)")
+    return settings

@@ -1,0 +1,1 @@
+"""Lanes: which queue in front of a card may run now."""

@@ -1,0 +1,40 @@
+"""What the coordinator counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from helpers.domain.lanes.decision import LaneVerdict
+
+
+class CoordinatorMetrics(Protocol):
+    """Lanes, acts, fallback."""
+
+    def leads(self, leads: bool) -> None:
+        """Whether this process may act."""
+        ...
+
+    def lanes(self, verdicts: Sequence[LaneVerdict], paused_seconds: Mapping[str, float]) -> None:
+        """Every lane as the pass saw it; `{lane: seconds}` since when one is closed with jobs waiting."""
+        ...
+
+    def acted(self, lane: str, act: str, outcome: str) -> None:
+        """One pause, resume, forget or refusal; outcome `done` or `failed`."""
+        ...
+
+    def reacted(self, seconds: float) -> None:
+        """From a realtime job's start, as Redis dated it, to the last pause that it caused."""
+        ...
+
+    def engines(self, away: Mapping[str, bool]) -> None:
+        """`{tenant: whether the fallback is active}`."""
+        ...
+
+    def unloaded(self, tenant: str, outcome: str) -> None:
+        """One model: `freed`, `overdue`, `refused`."""
+        ...
+
+    def passed(self, at_seconds: float, answered: bool) -> None:
+        """One pass ended; whether Redis answered. `at_seconds`: since the epoch."""
+        ...

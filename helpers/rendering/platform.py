@@ -1,0 +1,47 @@
+"""Wave 2: what works on top of cards and tenants: the coordinator."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from helpers.domain import names
+from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE
+from helpers.domain.estate.model import Estate
+from helpers.domain.lanes.rights import coordinator_rights
+from helpers.domain.lanes.settings import coordinator_settings
+from helpers.domain.rights import policy_rules
+from helpers.rendering.objects import RenderedObject
+from helpers.rendering.templates import render_template
+
+
+def platform_objects(estate: Estate) -> Iterator[RenderedObject]:
+    """The coordinator and its rights, where the estate declares one; else nothing."""
+    settings = coordinator_settings(estate)
+    if settings is None:
+        return
+    document = settings.to_json()
+    context = {
+        "labels": {"app.kubernetes.io/managed-by": "gpumem"},
+        "label_prefix": estate.label_prefix,
+        "namespace": GPU_SYSTEM_NAMESPACE,
+        "name": names.COORDINATOR_COMPONENT,
+        "config_map": names.COORDINATOR_CONFIG_MAP,
+        "namespace_rules": policy_rules(coordinator_rights(), "namespace"),
+        "settings_json": document,
+        "settings_sha256": hashlib.sha256(document.encode()).hexdigest(),
+        "image": estate.image.reference(),
+        "arguments": coordinator_arguments(),
+        "namespace_variable": names.ENV_NAMESPACE,
+        "password_variable": settings.redis.password_env,
+        "password_secret": settings.redis.password_secret,
+        "port": names.COORDINATOR_PORT,
+    }
+    yield from render_template(2, "coordinator/rbac.yaml.j2", **context)
+    yield from render_template(2, "coordinator/deployment.yaml.j2", **context)
+
+
+def coordinator_arguments() -> list[str]:
+    """`gpumem` arguments of the coordinator's container."""
+    settings = ["--settings", names.COORDINATOR_CONFIG_PATH]
+    return ["coordinator", "run", *settings, "--address", f":{names.COORDINATOR_PORT}"]

@@ -1,0 +1,1 @@
+"""What applications use: the worker-side helpers of the coordinator's lanes."""

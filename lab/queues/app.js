@@ -1,0 +1,100 @@
+// An application's side of BullMQ in the lab: producers and workers of one major version.
+//
+//   node app.js <folder with node_modules>     commands as JSON lines on stdin, answers and events on stdout
+"use strict";
+const { createRequire } = require("node:module");
+const path = require("node:path");
+const readline = require("node:readline");
+
+const need = createRequire(path.join(path.resolve(process.argv[2]), "package.json"));
+const { Queue, Worker, DelayedError } = need("bullmq");
+const IORedis = need("ioredis");
+const url = process.env.GPUMEM_REDIS_URL;
+const connection = new IORedis(url, { maxRetriesPerRequest: null });
+connection.on("error", () => {});
+const say = (what) => process.stdout.write(`${JSON.stringify(what)}\n`);
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+const queues = new Map();
+const workers = new Map();
+const fails = new Map();
+const helper = process.argv[3] ? require(path.resolve(process.argv[3])) : null;
+
+function queueOf(name) {
+  if (!queues.has(name)) {
+    const queue = new Queue(name, { connection });
+    queue.on("error", () => {});
+    queues.set(name, queue);
+  }
+  return queues.get(name);
+}
+
+const acts = {
+  async add({ queue, jobs }) {
+    await queueOf(queue).addBulk(jobs.map((job) => ({ name: "job", data: job.data || job, opts: job.opts || {} })));
+  },
+  pause: ({ queue }) => queueOf(queue).pause(),
+  resume: ({ queue }) => queueOf(queue).resume(),
+  isPaused: ({ queue }) => queueOf(queue).isPaused(),
+  counts: ({ queue }) => queueOf(queue).getJobCounts(),
+  async work({ queue, concurrency = 1, lane, tell = true }) {
+    const guard = lane && helper ? helper.lane(connection, { lane, DelayedError }) : null;
+    const worker = new Worker(
+      queue,
+      async (job, token) => {
+        const began = guard ? await guard.begin(job, token) : Date.now(); // both on this machine's clock
+        if (tell) say({ event: "began", queue, job: job.data.n, at: began });
+        const failed = fails.get(job.id) || 0;
+        if (failed < (job.data.fails || 0)) {
+          fails.set(job.id, failed + 1);
+          if (guard) await guard.end(job);
+          throw new Error("as asked");
+        }
+        try {
+          await sleep(job.data.ms || 0);
+        } finally {
+          if (guard) await guard.end(job);
+        }
+        if (tell) say({ event: "ended", queue, job: job.data.n, at: Date.now(), attempts: job.attemptsMade });
+      },
+      { connection: new IORedis(url, { maxRetriesPerRequest: null }).on("error", () => {}), concurrency },
+    );
+    worker.on("error", () => {});
+    workers.set(queue, worker);
+    await worker.waitUntilReady();
+  },
+  async stopWork({ queue }) {
+    await workers.get(queue).close();
+  },
+  // Adds jobs {queue, data, opts, at}: each `at` ms after the start, on this process's clock. Those of
+  // one slot go in one request, so that the producer leaves the cores to others.
+  async play({ jobs, slotMs = 20 }) {
+    const start = Date.now();
+    const slots = new Map();
+    for (const job of jobs) {
+      const slot = Math.floor(job.at / slotMs);
+      if (!slots.has(slot)) slots.set(slot, new Map());
+      const queues = slots.get(slot);
+      if (!queues.has(job.queue)) queues.set(job.queue, []);
+      queues.get(job.queue).push({ name: "job", data: job.data, opts: { removeOnComplete: 1000, ...job.opts } });
+    }
+    for (const [slot, queues] of [...slots].sort((one, other) => one[0] - other[0])) {
+      const wait = start + slot * slotMs - Date.now();
+      if (wait > 0) await sleep(wait);
+      for (const [queue, bulk] of queues) await queueOf(queue).addBulk(bulk);
+    }
+    return start;
+  },
+};
+
+readline
+  .createInterface({ input: process.stdin })
+  .on("line", async (line) => {
+    const ask = JSON.parse(line);
+    try {
+      say({ id: ask.id, ok: true, value: await acts[ask.do](ask) });
+    } catch (error) {
+      say({ id: ask.id, error: String(error.stack || error) });
+    }
+  })
+  .on("close", () => process.exit(0));
+say({ ready: true });

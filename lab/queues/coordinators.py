@@ -1,0 +1,81 @@
+"""Coordinators as processes of their own, as an operator starts them; and the estate that they read."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from helpers.domain.lanes.settings import CoordinatorSettings
+from lab.errors import LabError
+from lab.queues.apps import wait_until
+
+
+class CoordinatorProcess:
+    """`gpumem coordinator run --no-kubernetes`; `log` holds its lines as they come."""
+
+    def __init__(self, settings: CoordinatorSettings, folder: Path, *, address: str = "127.0.0.1:0") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        document = folder / "coordinator.json"
+        document.write_text(settings.to_json())
+        command = [sys.executable, "-m", "helpers.apps.cli", "coordinator", "run", "--no-kubernetes"]
+        command += ["--settings", str(document), "--address", address]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.log: list[dict[str, Any]] = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        (served,) = self.of("http_served")
+        return f"http://127.0.0.1:{served['port']}"
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """Its log lines of that event."""
+        return [line for line in list(self.log) if line["event"] == event]
+
+    def ready(self) -> CoordinatorProcess:
+        """Waits until it leads."""
+        wait_until(lambda: bool(self.of("leadership_won")), "the coordinator leads", 30)
+        return self
+
+    def kill(self) -> None:
+        """Kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM, and it ends by itself."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(15)
+
+    def _read(self) -> None:
+        for line in self.process.stderr or ():
+            try:
+                self.log.append(json.loads(line))
+            except ValueError:
+                self.log.append({"event": "not_json", "text": line})
+
+
+@contextmanager
+def coordinator(settings: CoordinatorSettings, folder: Path) -> Iterator[CoordinatorProcess]:
+    """One that leads, and is gone afterwards."""
+    running = CoordinatorProcess(settings, folder)
+    try:
+        yield running.ready()
+    finally:
+        running.kill()
+        if running.of("not_json"):
+            raise LabError(f"the coordinator wrote what is no log line: {running.of('not_json')}")

@@ -1,0 +1,96 @@
+"""A real redis-server on loopback, for tests and the lab: its own folder, append-only file, ends with its owner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.ports import free_ports
+from lab.programs import Program, require_program
+
+START_BOUND_SECONDS = 15.0
+STOP_BOUND_SECONDS = 10.0
+
+
+@dataclass
+class RedisServer:
+    """One server; `start` again after `stop` or `kill` finds what was acknowledged (appendfsync always)."""
+
+    folder: Path
+    port: int
+    durable: bool = True
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _program: Program | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Starts it and waits until it answers.
+
+        Raises:
+            LabError: there is no redis-server, or it does not come up.
+        """
+        self._program = self._program or require_program("redis-server")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = [str(self._program.path), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command += ["--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no"]
+        command += ["--appendonly", "yes" if self.durable else "no", "--appendfsync", "always"]
+        with (self.folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, **self._program.env}, cwd=self.folder
+            )
+        deadline = time.monotonic() + START_BOUND_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                text = (self.folder / "redis.log").read_text(errors="replace")[-500:]
+                raise LabError(f"redis-server on port {self.port} did not come up: {text}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Ends it as an operator would."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(how)
+        try:
+            process.wait(STOP_BOUND_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+@contextmanager
+def redis_server(folder: Path, *, durable: bool = True) -> Iterator[RedisServer]:
+    """One that is up, and gone afterwards."""
+    server = RedisServer(folder, free_ports(1)[0], durable)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
