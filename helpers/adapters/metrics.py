@@ -99,8 +99,14 @@ def served(
     Raises:
         InputError: the address cannot be bound.
     """
-    server = bound(address, _handler(registry, healthy, ready))
-    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    with serving(bound(address, _handler(registry, healthy, ready)), name="metrics") as port:
+        yield port
+
+
+@contextlib.contextmanager
+def serving(server: ThreadingHTTPServer, *, name: str) -> Iterator[int]:
+    """Serves in a thread called `name` until the block ends; gives the port."""
+    thread = threading.Thread(target=server.serve_forever, name=name, daemon=True)
     thread.start()
     try:
         yield server.server_port

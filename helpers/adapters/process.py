@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from helpers.domain.errors import InputError
+from helpers.ports.clock import Clock
 
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -61,3 +62,33 @@ def stopped_by_signal() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Pulse:
+    """A loop asks `stop` at every turn, several times a second; when it no longer does, it hangs.
+
+    Args:
+        stopped: Whether the process is to end.
+        clock: Its monotonic side counts.
+        stuck_after_seconds: How long the loop may be silent before it counts as stuck.
+        own_thread_only: What other threads ask says nothing about the loop, which is the thread that made this.
+    """
+
+    def __init__(
+        self, stopped: Callable[[], bool], clock: Clock, *, stuck_after_seconds: float, own_thread_only: bool = False
+    ) -> None:
+        self._stopped = stopped
+        self._clock = clock
+        self._stuck_after_seconds = stuck_after_seconds
+        self._owner = threading.get_ident() if own_thread_only else None
+        self._asked_seconds = clock.monotonic_seconds()
+
+    def stop(self) -> bool:
+        """Whether to end; being asked is the beat."""
+        if self._owner in (None, threading.get_ident()):
+            self._asked_seconds = self._clock.monotonic_seconds()
+        return self._stopped()
+
+    def is_felt(self) -> bool:
+        """Whether the loop has asked lately."""
+        return self._clock.monotonic_seconds() - self._asked_seconds < self._stuck_after_seconds

@@ -83,7 +83,6 @@ def directory_variables(settings: AdmissionSettings) -> Variables:
     """What the annotation asks for, step by step; `wished` is false where there is no annotation."""
     devices = [[d.path, d.volume, d.directory_set, d.index] for d in settings.devices]
     named = " + ".join(f"({_selects(node.selector)} ? [{literal(node.indices())}] : [])" for node in settings.nodes)
-    most = [str(index) for index in range(settings.most_cards_count())]
     return _variables(
         wished=has_annotation(settings),
         text=f"variables.wished ? string(object.metadata.annotations[{literal(settings.annotation)}]) : ''",
@@ -99,7 +98,7 @@ def directory_variables(settings: AdmissionSettings) -> Variables:
         selector="has(object.spec.nodeSelector) ? object.spec.nodeSelector : {}",
         named_nodes=named,
         cards="size(variables.named_nodes) == 1 ? variables.named_nodes[0] : ['0']",
-        known_cards=f"size(variables.named_nodes) == 1 ? variables.named_nodes[0] : {literal(most)}",
+        known_cards=f"size(variables.named_nodes) == 1 ? variables.named_nodes[0] : {literal(settings.all_indices())}",
         cards_there=(
             "!variables.readable || variables.entries.all(e, !e.contains(':') || "
             "e.substring(e.indexOf(':') + 1).split(',').all(i, i in variables.known_cards))"

@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import threading
 
 from helpers.adapters.clock import SystemClock
 from helpers.adapters.events import KubernetesEvents
 from helpers.adapters.lease import LeaderElection
 from helpers.adapters.logging_ import JsonLog, failure_logged
 from helpers.adapters.metrics import ListenAddress, PrometheusCapacityMetrics, new_registry, served
-from helpers.adapters.process import installed_version, stopped_by_signal
+from helpers.adapters.process import Pulse, installed_version, stopped_by_signal
 from helpers.apps.capacity.settings import WatchSettings
 from helpers.domain import names
 from helpers.domain.capacity import CapacitySettings
-from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster
 from helpers.ports.log import Log
 from helpers.services.capacity import CapacityReport, assert_capacity, unset_capacity
@@ -66,7 +64,8 @@ def run_watch(cluster: Cluster, settings: CapacitySettings, watch: WatchSettings
         cluster, clock, log, namespace=watch.namespace, name=names.CAPACITY_LEASE, identity=watch.identity
     )
     with failure_logged(log), contextlib.ExitStack() as stack:
-        pulse = _Pulse(stack.enter_context(stopped_by_signal()), clock)
+        stopped = stack.enter_context(stopped_by_signal())
+        pulse = Pulse(stopped.is_set, clock, stuck_after_seconds=STUCK_AFTER_SECONDS)
         if watch.metrics_address:
             address = ListenAddress.parse(watch.metrics_address)
             port = stack.enter_context(served(registry, address, pulse.is_felt))
@@ -100,19 +99,3 @@ def _events(cluster: Cluster, log: Log) -> KubernetesEvents:
 
 def _log_start(log: Log, mode: str, settings: CapacitySettings, **more: object) -> None:
     log.info("started", mode=mode, settings=settings.model_dump(mode="json"), **more)
-
-
-class _Pulse:
-    """The watch asks `stop` several times a second; when it no longer does, it hangs."""
-
-    def __init__(self, stopped: threading.Event, clock: Clock) -> None:
-        self._stopped = stopped
-        self._clock = clock
-        self._asked_seconds = clock.monotonic_seconds()
-
-    def stop(self) -> bool:
-        self._asked_seconds = self._clock.monotonic_seconds()
-        return self._stopped.is_set()
-
-    def is_felt(self) -> bool:
-        return self._clock.monotonic_seconds() - self._asked_seconds < STUCK_AFTER_SECONDS

@@ -15,7 +15,7 @@ from helpers.adapters.lease import LeaderElection
 from helpers.adapters.logging_ import JsonLog, failure_logged
 from helpers.adapters.metrics import ListenAddress, new_registry
 from helpers.adapters.ollama_ import OllamaEngines
-from helpers.adapters.process import installed_version, stopped_by_signal
+from helpers.adapters.process import Pulse, installed_version, stopped_by_signal
 from helpers.adapters.redis_.board import RedisBoard, RedisLeadership
 from helpers.adapters.redis_.connection import with_password
 from helpers.adapters.redis_.queue_view import RedisQueues
@@ -84,7 +84,7 @@ def run_coordinator(
             clock=clock,
             log=log,
         )
-        pulse = _Pulse(stopped, clock)
+        pulse = Pulse(stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS)
         coordinator = Coordinator(ports, settings, identity=run.identity, stop=pulse.stop)
         if run.address:
             answers = Answers(
@@ -138,19 +138,3 @@ def _leadership(
     leadership = RedisLeadership(url, clock, log, identity=run.identity, life_seconds=settings.ttl_seconds)
     stack.callback(leadership.give_up)
     return leadership
-
-
-class _Pulse:
-    """The loop asks `stop` at every turn; when it no longer does, it hangs."""
-
-    def __init__(self, stopped: Callable[[], bool], clock: Clock) -> None:
-        self._stopped = stopped
-        self._clock = clock
-        self._asked_seconds = clock.monotonic_seconds()
-
-    def stop(self) -> bool:
-        self._asked_seconds = self._clock.monotonic_seconds()
-        return self._stopped()
-
-    def is_felt(self) -> bool:
-        return self._clock.monotonic_seconds() - self._asked_seconds < STUCK_AFTER_SECONDS

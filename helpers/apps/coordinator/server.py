@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from http import HTTPStatus
@@ -17,7 +16,7 @@ from typing import Any
 
 import prometheus_client as prometheus
 
-from helpers.adapters.metrics import ListenAddress, bound
+from helpers.adapters.metrics import ListenAddress, bound, serving
 from helpers.domain.lanes.board import status
 from helpers.domain.lanes.decision import LaneVerdict
 from helpers.domain.lanes.settings import CoordinatorSettings
@@ -105,12 +104,5 @@ def served(answers: Answers, address: ListenAddress) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             """Nothing: stderr holds one JSON object a line."""
 
-    server = bound(address, Handler, option="--address")
-    thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(bound(address, Handler, option="--address"), name="http") as port:
+        yield port

@@ -13,7 +13,7 @@ from helpers.adapters.events import KubernetesEvents
 from helpers.adapters.exporter_scrape import HttpExporters, parse_target
 from helpers.adapters.logging_ import JsonLog, failure_logged, threads_log
 from helpers.adapters.metrics import ListenAddress, new_registry, served
-from helpers.adapters.process import installed_version, stopped_by_signal
+from helpers.adapters.process import Pulse, installed_version, stopped_by_signal
 from helpers.adapters.queued_events import QueuedEvents
 from helpers.adapters.release_hook import TenantReleaseHooks
 from helpers.adapters.trace_file import TraceFile
@@ -23,7 +23,6 @@ from helpers.apps.watchdog.settings import RunSettings
 from helpers.domain.memory import BYTES_PER_MIB
 from helpers.domain.watchdog.rights import WATCHDOG_COMPONENT, WATCHDOG_LEASE
 from helpers.domain.watchdog.settings import WatchdogSettings
-from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster
 from helpers.ports.log import Log
 from helpers.ports.pod_commands import PodCommands
@@ -62,7 +61,8 @@ def run_watchdog(
     registry = new_registry(WATCHDOG_COMPONENT, installed_version())
     with failure_logged(log), contextlib.ExitStack() as stack:
         stopped = stop if stop is not None else stack.enter_context(stopped_by_signal()).is_set
-        pulse = _Pulse(stopped, clock)
+        # Watches and acts ask, too, and say nothing about the loop.
+        pulse = Pulse(stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS, own_thread_only=True)
         stack.enter_context(threads_log(log))
         if run.metrics_address:
             port = stack.enter_context(served(registry, ListenAddress.parse(run.metrics_address), pulse.is_felt))
@@ -122,22 +122,3 @@ def _recorder(run: RunSettings, log: Log) -> TraceFile | None:
         return None
     limit_bytes = run.record_limit_mib * BYTES_PER_MIB
     return TraceFile(run.record, log, limit_bytes=limit_bytes, interval_seconds=run.record_interval_seconds)
-
-
-class _Pulse:
-    """The loop asks `stop` several times a second; when it no longer does, it hangs."""
-
-    def __init__(self, stopped: Callable[[], bool], clock: Clock) -> None:
-        self._stopped = stopped
-        self._clock = clock
-        self._owner = threading.get_ident()
-        self._asked_seconds = clock.monotonic_seconds()
-
-    def stop(self) -> bool:
-        # Watches and acts ask, too, and say nothing about the loop.
-        if threading.get_ident() == self._owner:
-            self._asked_seconds = self._clock.monotonic_seconds()
-        return self._stopped()
-
-    def is_felt(self) -> bool:
-        return self._clock.monotonic_seconds() - self._asked_seconds < STUCK_AFTER_SECONDS

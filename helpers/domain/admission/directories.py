@@ -61,7 +61,7 @@ def directory_denials(pod: Pod, request: PodRequest, settings: AdmissionSettings
     if wish is None:
         yield messages.not_allowed(settings).substitute(text=text)
         return
-    known = _cards(pod, settings) or _indices(settings.most_cards_count())
+    known = _cards(pod, settings) or settings.all_indices()
     if any(not indices <= set(known) for indices in wish.named_cards.values()):
         yield messages.no_such_card(settings).substitute(text=text, cards=", ".join(known))
     if request.pod_security != "privileged":
@@ -139,10 +139,6 @@ def _cards(pod: Pod, settings: AdmissionSettings) -> list[str]:
     selector = pod["spec"].get("nodeSelector") or {}
     named = [node for node in settings.nodes if node.selector.items() <= selector.items()]
     return named[0].indices() if len(named) == 1 else []
-
-
-def _indices(count: int) -> list[str]:
-    return [str(index) for index in range(count)]
 
 
 def _host_path(volume: dict[str, Any]) -> str | None:

@@ -44,6 +44,11 @@ def limits(container: Mapping[str, Any]) -> dict[str, Any]:
     return dict((container.get("resources") or {}).get("limits") or {})
 
 
+def requests(container: Mapping[str, Any]) -> dict[str, Any]:
+    """`resources.requests` of one container."""
+    return dict((container.get("resources") or {}).get("requests") or {})
+
+
 def amount(container: Mapping[str, Any], resource: str) -> int:
     """The container's limit on `resource`; 0 where it has none, or none that an extended resource may have.
 
@@ -81,8 +86,7 @@ def set_limit(container: dict[str, Any], resource: str, quantity: str) -> None:
 
     Without a request the API server makes one from the limit.
     """
-    resources = {**(container.get("resources") or {})}
-    resources["limits"] = {**(resources.get("limits") or {}), resource: quantity}
-    if resource in (resources.get("requests") or {}):
-        resources["requests"] = {**resources["requests"], resource: quantity}
+    resources = {**(container.get("resources") or {}), "limits": {**limits(container), resource: quantity}}
+    if resource in requests(container):
+        resources["requests"] = {**requests(container), resource: quantity}
     container["resources"] = resources

@@ -34,6 +34,11 @@ class Device(_Settings):
     index: str = ""
 
 
+def card_indices(count: int) -> list[str]:
+    """`0`, `1`, … of so many cards, as the annotation spells them."""
+    return [str(index) for index in range(count)]
+
+
 class NodeCards(_Settings):
     """How many cards a node has that a pod names by these labels in its nodeSelector."""
 
@@ -42,7 +47,7 @@ class NodeCards(_Settings):
 
     def indices(self) -> list[str]:
         """`0`, `1`, … of its cards."""
-        return [str(index) for index in range(self.cards_count)]
+        return card_indices(self.cards_count)
 
 
 class AdmissionSettings(_Settings):
@@ -79,9 +84,9 @@ class AdmissionSettings(_Settings):
         """Names of the sets that have a device for each card."""
         return list(dict.fromkeys(device.directory_set for device in self.devices if device.index))
 
-    def most_cards_count(self) -> int:
-        """Cards of the node that has most."""
-        return max(node.cards_count for node in self.nodes)
+    def all_indices(self) -> list[str]:
+        """Indices of the cards of the node that has most."""
+        return card_indices(max(node.cards_count for node in self.nodes))
 
 
 def admission_settings(estate: Estate, admission: Admission) -> AdmissionSettings:
@@ -133,8 +138,8 @@ def volume_name(path: str) -> str:
 def devices_of(one: DirectorySet, cards_count: int) -> Iterator[Device]:
     """Everything that `one` can mount on a node with so many cards: the cards first, then what belongs to none."""
     if one.gpu_path is not None:
-        for index in range(cards_count):
-            path = one.gpu_path.replace(INDEX, str(index))
-            yield Device(path=path, volume=volume_name(path), directory_set=one.name, index=str(index))
+        for index in card_indices(cards_count):
+            path = one.gpu_path.replace(INDEX, index)
+            yield Device(path=path, volume=volume_name(path), directory_set=one.name, index=index)
     for path in one.paths:
         yield Device(path=path, volume=volume_name(path), directory_set=one.name)

@@ -6,7 +6,6 @@ for `admission` and `patch` tenants; what a `create` tenant needs is in its rend
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -118,7 +117,7 @@ def apply_tenant_rule(pod: Pod, rule: TenantRule) -> tuple[Pod, tuple[str, ...]]
 
     Applied to its own result it changes nothing.
     """
-    changed = copy.deepcopy(pod)
+    changed = pods.copied(pod)
     containers = changed["spec"].get("containers") or []
     index = next((i for i, item in enumerate(containers) if item.get("name") == rule.container), None)
     texts: dict[str, str] = {}
@@ -138,19 +137,13 @@ def apply_tenant_rule(pod: Pod, rule: TenantRule) -> tuple[Pod, tuple[str, ...]]
 
 def _put_limits(container: dict[str, Any], rule: TenantRule, wanted: dict[str, str], said: str) -> str:
     """Sets `wanted` in place; the text names what it replaced, and stays when there is nothing more to replace."""
-    resources = {**(container.get("resources") or {})}
-    limits, requests = {**(resources.get("limits") or {})}, {**(resources.get("requests") or {})}
+    declared = {**pods.requests(container), **pods.limits(container)}
     replaced = []
     for name, amount in wanted.items():
-        before = limits.get(name, requests.get(name))
+        before = declared.get(name)
         if before is not None and not _same(before, amount):
             replaced.append(f"{name}={before}")
-        limits[name] = amount
-        if name in requests:
-            # Kubernetes refuses an extended resource whose request is not its limit.
-            requests[name] = amount
-    resources["limits"] = limits
-    container["resources"] = {**resources, "requests": requests} if requests else resources
+        pods.set_limit(container, name, amount)
     text = rule.budget_text()
     if replaced:
         return f"{text} instead of {', '.join(replaced)}"
