@@ -8,8 +8,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from helpers.domain.errors import Problem
+from helpers.domain.errors import InputError, Problem
 from helpers.domain.lanes.settings import LaneRule
+from helpers.domain.leases.book import Book, Lease
 from helpers.domain.leases.decision import lane_of
 from helpers.domain.leases.settings import HolderRule, LeaseSettings
 from helpers.domain.memory import Mib, PositiveMib
@@ -17,10 +18,22 @@ from helpers.domain.memory import Mib, PositiveMib
 LeaseId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{7,62}$")]
 
 
+# A tenant that asks without end must not fill the store.
+MOST_WAITING_COUNT = 1000
+
+
+class LeaseRefused(InputError):
+    """A request that cannot be taken as it is."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.path} = {problem.value}: {problem.rule}; {problem.repair}")
+        self.problem = problem
+
+
 class LeaseRequest(BaseModel):
     """The body of `POST /v1/leases`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     tenant: str
     mib: PositiveMib
@@ -33,7 +46,7 @@ class LeaseRequest(BaseModel):
 class Renewal(BaseModel):
     """The body of `PUT /v1/leases/<id>`; may be absent."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     used_mib: Mib | None = None
     """What the holder uses of it, where nobody measures its pod."""
@@ -55,6 +68,22 @@ def request_problem(settings: LeaseSettings, lanes: Sequence[LaneRule], request:
         rule = f"a request waits {settings.longest_wait_seconds} s at most (coordinator.leases.longest_wait_seconds)"
         return Problem("max_wait_seconds", f"{request.max_wait_seconds:g}", rule, "wait less, and ask again afterwards")
     return _too_large(settings, holder, request)
+
+
+def other_wish(known: Lease, wish: Lease) -> Problem | None:
+    """Why `wish` cannot have the id that `known` has; None: it is the same request, asked once more."""
+    if known.same_wish(wish):
+        return None
+    rule = "a request_id is one request's for ever, and another one has it"
+    return Problem("request_id", wish.id, rule, "give this request another id, or leave it out")
+
+
+def too_many(book: Book, wish: Lease) -> Problem | None:
+    """Why `wish` may not wait beside those of its tenant that do; None: it may."""
+    if sum(lease.tenant == wish.tenant for lease in book.waiting()) < MOST_WAITING_COUNT:
+        return None
+    rule = f"at most {MOST_WAITING_COUNT} requests of a tenant wait"
+    return Problem("tenant", wish.tenant, rule, "wait until some of them were granted or refused")
 
 
 def _too_large(settings: LeaseSettings, holder: HolderRule, request: LeaseRequest) -> Problem | None:
