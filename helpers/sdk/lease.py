@@ -99,6 +99,7 @@ async def lease_async(
 
 
 def _granted(client: httpx.Client, wish: Wish) -> Held:
+    wish.headers()  # without a token nothing is worth waiting for
     method, url, body = wish.ask()
     try:
         while True:
@@ -116,6 +117,7 @@ def _granted(client: httpx.Client, wish: Wish) -> Held:
 
 
 async def _granted_async(client: httpx.AsyncClient, wish: Wish) -> Held:
+    wish.headers()  # without a token nothing is worth waiting for
     method, url, body = wish.ask()
     try:
         while True:
@@ -147,7 +149,7 @@ async def _renew_async(client: httpx.AsyncClient, wish: Wish, held: Held) -> Non
 def _sent(client: httpx.Client, wish: Wish, method: str, url: str, body: object) -> httpx.Response | None:
     try:
         return client.request(method, url, json=body, headers=wish.headers())
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, LeaseError) as error:  # also a token file that is being replaced
         wish.problem = f"{method} {url}: {error or type(error).__name__}"
         return None
 
@@ -157,6 +159,6 @@ async def _sent_async(
 ) -> httpx.Response | None:
     try:
         return await client.request(method, url, json=body, headers=wish.headers())
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, LeaseError) as error:  # also a token file that is being replaced
         wish.problem = f"{method} {url}: {error or type(error).__name__}"
         return None
