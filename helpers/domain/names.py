@@ -40,6 +40,13 @@ COORDINATOR_COMPONENT = "gpumem-coordinator"
 COORDINATOR_CONFIG_MAP = "gpumem-coordinator"
 COORDINATOR_CONFIG_PATH = "/etc/gpumem/coordinator.json"
 COORDINATOR_PORT = 9413
+LEASES_PORT = 9414
+# The virtual resource that tenants' rights to leases are about; no such objects exist.
+LEASE_GROUP = "gpumem.io"
+LEASE_RESOURCE = "leases"
+LEASE_VERBS = ("create", "get", "list", "update", "delete")
+LEASE_TLS_PATH = "/etc/gpumem-leases-tls"
+ENV_LEASES_URL = "GPUMEM_LEASES_URL"
 # The admission webhook. What runs is the injector; what the cluster sees of it is called gpu-webhook.
 INJECTOR_COMPONENT = "gpumem-injector"
 INJECTOR_SERVICE_ACCOUNT = "gpumem-injector"

@@ -28,6 +28,7 @@ RULE_MODULES = [
         "estate.checks",
         "estate.coordinator",
         "estate.lane_checks",
+        "estate.lease_checks",
         "estate.framework",
         "estate.nodes",
         "estate.pod_checks",
