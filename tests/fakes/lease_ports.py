@@ -72,9 +72,7 @@ class FakeCallers:
 
     def __init__(self) -> None:
         self.users = {"token-of-trainer": "trainer-sa", "token-of-nobody": "nobody-sa"}
-        self.allowed = {
-            ("trainer-sa", verb, "trainer") for verb in ("create", "get", "list", "update", "delete")
-        }
+        self.allowed = {("trainer-sa", verb, "trainer") for verb in ("create", "get", "list", "update", "delete")}
         self.broken = ""
 
     def caller(self, token: str) -> Caller | None:
