@@ -99,17 +99,21 @@ def test_a_renewed_lease_stays_and_a_silent_one_expires_with_an_event_on_its_pod
     bench.store.pass_seconds(31)
     bench.keeper.turn()
     assert bench.store.book["run-0001"].end == "expired"
-    ((subject, reason, text),) = bench.events.recorded
-    assert (subject, reason) == ("Pod/trainer-0", "GPULeaseExpired")
+    ((subject, _, reason, text),) = bench.events.recorded
+    assert (subject, reason) == ("trainer-0", "GPULeaseExpired")
     assert "it was not renewed for 30 s" in text
 
 
-def test_a_refusal_without_a_pod_is_an_event_on_the_workload() -> None:
+@pytest.mark.parametrize(
+    "holder", [Holder(user="somebody"), HOLDER.model_copy(update={"namespace": "elsewhere"})], ids=["no pod", "foreign"]
+)
+def test_an_event_is_only_about_a_pod_of_the_tenants_namespace(holder: Holder) -> None:
     bench = LeaseBench()
     bench.cards.cards = (card(None),)
-    lease = bench.keeper.ask(request(max_wait_seconds=0.0), Holder(user="somebody"))
-    assert lease.end == "refused"
-    assert [one[:2] for one in bench.events.recorded] == [("Deployment/trainer", "GPULeaseRefused")]
+    assert bench.keeper.ask(request(max_wait_seconds=0.0), holder).end == "refused"
+    assert bench.events.recorded == []
+    assert bench.keeper.ask(request(max_wait_seconds=0.0), HOLDER).end == "refused"
+    assert [one[2] for one in bench.events.recorded] == ["GPULeaseRefused"]
 
 
 def test_a_new_leader_gives_every_holder_its_time_anew() -> None:
