@@ -40,7 +40,7 @@ def asgi_served(
     Raises:
         InputError: the address cannot be bound, or the certificate cannot be read.
     """
-    tls = {} if tls_folder is None else _tls(tls_folder)
+    certificate, key = (None, None) if tls_folder is None else _tls(tls_folder)
     config = uvicorn.Config(
         _Bounded(application),
         host=address.host,
@@ -54,7 +54,8 @@ def asgi_served(
         proxy_headers=False,
         limit_concurrency=MOST_AT_ONCE_COUNT,
         timeout_graceful_shutdown=SHUTDOWN_BOUND_SECONDS,
-        **tls,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
     )
     # Its lines are not JSON, and its warnings are about other people's bad requests.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
@@ -65,7 +66,8 @@ def asgi_served(
     while not server.started:
         if not thread.is_alive() or time.monotonic() > until_seconds:
             raise InputError(
-                f"address {address.host}:{address.port} cannot be served, it may be in use. Choose another with {option}."
+                f"address {address.host}:{address.port} cannot be served, it may be in use. "
+                f"Choose another with {option}."
             )
         time.sleep(0.01)
     try:
@@ -105,9 +107,9 @@ def _run(server: uvicorn.Server) -> None:
         server.run()
 
 
-def _tls(folder: Path) -> dict[str, str]:
+def _tls(folder: Path) -> tuple[str, str]:
     certificate, key = folder / "tls.crt", folder / "tls.key"
     for file in (certificate, key):
         if not file.is_file():
             raise InputError(f"{file}: no such file. Mount a Secret of kubernetes.io/tls at {folder}.")
-    return {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+    return str(certificate), str(key)

@@ -42,7 +42,9 @@ class TokenFile:
 
     def _add(self, where: str, fields: list[str]) -> None:
         if len(fields) != _FIELDS_COUNT:
-            raise InputError(f"{where}: {len(fields)} words; a line is TOKEN USER TENANT[,TENANT...]. Correct the line.")
+            raise InputError(
+                f"{where}: {len(fields)} words; a line is TOKEN USER TENANT[,TENANT...]. Correct the line."
+            )
         token, user, tenants = fields
         if len(token) < LEAST_TOKEN_LENGTH:
             raise InputError(

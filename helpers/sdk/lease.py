@@ -84,7 +84,9 @@ async def lease_async(
     """The same as `lease`, for asyncio."""
     wish = Wish(tenant, mib, lane, max_wait_seconds, url, token)
     async with contextlib.AsyncExitStack() as stack:
-        used = client or await stack.enter_async_context(httpx.AsyncClient(timeout=ASK_TIMEOUT_SECONDS))
+        used = client
+        if used is None:
+            used = await stack.enter_async_context(httpx.AsyncClient(timeout=ASK_TIMEOUT_SECONDS))
         held = await _granted_async(used, wish)
         task = asyncio.create_task(_renew_async(used, wish, held))
         try:

@@ -41,7 +41,8 @@ class LeaseCards:
             return facts
         problem = f"the last look is {age_seconds:.0f} s old"
         return {
-            node: tuple(replace(card, free_mib=None, problem=problem) for card in cards) for node, cards in facts.items()
+            node: tuple(replace(card, free_mib=None, problem=problem) for card in cards)
+            for node, cards in facts.items()
         }
 
     def run(self, stop: Callable[[], bool]) -> None:

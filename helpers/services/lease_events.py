@@ -1,20 +1,17 @@
-"""Events about leases, on the pod that asked, else on its tenant's workload."""
+"""Events about leases, on the pod that asked. Who asked without one is told by the answer, the log and the metrics."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from helpers.domain.leases.book import End, Lease
 from helpers.domain.leases.settings import HolderRule
 from helpers.ports.events import Events
 
-# What its holder did itself, or does not exist to read, needs no Event.
+# What its holder did itself, or is not there any more to read, needs no Event.
 _REASONS = {
     End.REFUSED: "GPULeaseRefused",
     End.EXPIRED: "GPULeaseExpired",
     End.WINDOW: "GPULeaseWindowClosed",
 }
-_API_VERSIONS = {"Deployment": "apps/v1", "StatefulSet": "apps/v1", "DaemonSet": "apps/v1"}
 
 
 class LeaseEvents:
@@ -26,16 +23,11 @@ class LeaseEvents:
     def ended(self, lease: Lease, holder: HolderRule) -> None:
         """`lease` is over."""
         reason = _REASONS.get(lease.end) if lease.end is not None else None
-        if self._events is None or reason is None:
+        pod = lease.holder
+        # Only in the tenant's own namespace: Events may be written there and nowhere else.
+        if self._events is None or reason is None or not pod.pod_uid or pod.namespace != holder.namespace:
             return
+        metadata = {"name": pod.pod, "namespace": pod.namespace, "uid": pod.pod_uid}
         message = f"{lease.mib} MiB in lane {lease.lane} for tenant {lease.tenant}: {lease.reason}"
-        self._events.record(_subject(lease, holder), reason, message, event_type="Warning")
-
-
-def _subject(lease: Lease, holder: HolderRule) -> dict[str, Any]:
-    # Only a pod of the tenant's own namespace: Events may be written there and nowhere else.
-    if lease.holder.pod and lease.holder.namespace == holder.namespace:
-        metadata = {"name": lease.holder.pod, "namespace": holder.namespace, "uid": lease.holder.pod_uid}
-        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
-    metadata = {"name": holder.name, "namespace": holder.namespace}
-    return {"apiVersion": _API_VERSIONS[holder.kind], "kind": holder.kind, "metadata": metadata}
+        regarding = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+        self._events.record(regarding, reason, message, event_type="Warning")

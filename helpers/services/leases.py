@@ -158,7 +158,8 @@ class LeaseKeeper:
             for _ in range(_TRIES_COUNT):
                 stored = self._read()
                 changed = {lease.id: lease for lease in change(stored)}
-                book, decisions = stored.book.with_(changed.values()), ()
+                book = stored.book.with_(changed.values())
+                decisions: tuple[Decision, ...] = ()
                 if deciding and self._ports.leadership.leads():
                     decisions = self._decide(book, stored)
                     book = after(book, decisions)

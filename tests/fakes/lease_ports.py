@@ -11,14 +11,12 @@ from helpers.domain.errors import DependencyError
 from helpers.domain.leases.book import Book, Holder, Lease
 from helpers.domain.leases.facts import CardFacts, LaneUse
 from helpers.domain.leases.settings import LeaseSettings
-from helpers.ports.cluster import Manifest
-from helpers.ports.events import EventType
 from helpers.ports.leases import Caller, StoredBook
 from helpers.services.lease_events import LeaseEvents
 from helpers.services.leases import LeaseKeeper, LeasePorts
 from tests.fakes.lanes import EVENING
 from tests.fakes.leases import LANES, card, lease_settings
-from tests.fakes.outside import FakeLog
+from tests.fakes.outside import FakeEvents, FakeLeadership, FakeLog
 
 
 class FakeStore:
@@ -72,9 +70,7 @@ class FakeCallers:
 
     def __init__(self) -> None:
         self.users = {"token-of-trainer": "trainer-sa", "token-of-nobody": "nobody-sa"}
-        self.allowed = {
-            ("trainer-sa", verb, "trainer") for verb in ("create", "get", "list", "update", "delete")
-        }
+        self.allowed = {("trainer-sa", verb, "trainer") for verb in ("create", "get", "list", "update", "delete")}
         self.broken = ""
 
     def caller(self, token: str) -> Caller | None:
@@ -99,14 +95,6 @@ class FakeCards:
         return {"desk": self.cards}
 
 
-class FakeLeadership:
-    def __init__(self, is_leader: bool = True) -> None:
-        self.is_leader = is_leader
-
-    def leads(self) -> bool:
-        return self.is_leader
-
-
 class FakeLeaseMetrics:
     """What was counted."""
 
@@ -127,14 +115,6 @@ class FakeLeaseMetrics:
 
     def passed(self, at_seconds: float, answered: bool) -> None:
         self.answered = answered
-
-
-class FakeEvents:
-    def __init__(self) -> None:
-        self.recorded: list[tuple[str, str, str]] = []
-
-    def record(self, regarding: Manifest, reason: str, message: str, *, event_type: EventType = "Normal") -> None:
-        self.recorded.append((f"{regarding['kind']}/{regarding['metadata']['name']}", reason, message))
 
 
 class StoreClock:
@@ -158,7 +138,8 @@ class LeaseBench:
 
     def __init__(self, *, is_leader: bool = True, store: FakeStore | None = None) -> None:
         self.store = store or FakeStore()
-        self.cards, self.leadership, self.metrics = FakeCards(), FakeLeadership(is_leader), FakeLeaseMetrics()
+        self.cards, self.leadership, self.metrics = FakeCards(), FakeLeadership(), FakeLeaseMetrics()
+        self.leadership.leading = is_leader
         self.events, self.log = FakeEvents(), FakeLog()
         self.uses: tuple[LaneUse, ...] | None = ()
         self.settings: LeaseSettings = lease_settings()

@@ -17,13 +17,15 @@ from tests.fakes.leases import card
 
 ASKED = {"tenant": "trainer", "mib": 2000, "lane": "day", "max_wait_seconds": 60, "request_id": "run-0001"}
 
+TRAINER = "token-of-trainer"
+
 
 class Scene:
     def __init__(self, bench: LeaseBench, callers: FakeCallers, port: int) -> None:
         self.bench, self.callers, self.port = bench, callers, port
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
 
-    def send(self, method: str, path: str, body: Any = None, token: str = "token-of-trainer") -> httpx.Response:
+    def send(self, method: str, path: str, body: Any = None, token: str = TRAINER) -> httpx.Response:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return self.client.request(method, path, json=body, headers=headers)
 
@@ -152,5 +154,8 @@ def test_a_body_without_end_is_turned_away(scene: Scene) -> None:
 
 def test_a_port_that_is_taken_is_told_with_its_option(scene: Scene) -> None:
     taken = ListenAddress("127.0.0.1", scene.port)
-    with pytest.raises(InputError, match="--lease-address"), asgi_served(None, taken, name="x", option="--lease-address"):
+    with (
+        pytest.raises(InputError, match="--lease-address"),
+        asgi_served(None, taken, name="x", option="--lease-address"),
+    ):
         pass

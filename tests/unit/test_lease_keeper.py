@@ -99,17 +99,21 @@ def test_a_renewed_lease_stays_and_a_silent_one_expires_with_an_event_on_its_pod
     bench.store.pass_seconds(31)
     bench.keeper.turn()
     assert bench.store.book["run-0001"].end == "expired"
-    ((subject, reason, text),) = bench.events.recorded
-    assert (subject, reason) == ("Pod/trainer-0", "GPULeaseExpired")
+    ((subject, _, reason, text),) = bench.events.recorded
+    assert (subject, reason) == ("trainer-0", "GPULeaseExpired")
     assert "it was not renewed for 30 s" in text
 
 
-def test_a_refusal_without_a_pod_is_an_event_on_the_workload() -> None:
+@pytest.mark.parametrize(
+    "holder", [Holder(user="somebody"), HOLDER.model_copy(update={"namespace": "elsewhere"})], ids=["no pod", "foreign"]
+)
+def test_an_event_is_only_about_a_pod_of_the_tenants_namespace(holder: Holder) -> None:
     bench = LeaseBench()
     bench.cards.cards = (card(None),)
-    lease = bench.keeper.ask(request(max_wait_seconds=0.0), Holder(user="somebody"))
-    assert lease.end == "refused"
-    assert [one[:2] for one in bench.events.recorded] == [("Deployment/trainer", "GPULeaseRefused")]
+    assert bench.keeper.ask(request(max_wait_seconds=0.0), holder).end == "refused"
+    assert bench.events.recorded == []
+    assert bench.keeper.ask(request(max_wait_seconds=0.0), HOLDER).end == "refused"
+    assert [one[2] for one in bench.events.recorded] == ["GPULeaseRefused"]
 
 
 def test_a_new_leader_gives_every_holder_its_time_anew() -> None:
@@ -118,10 +122,10 @@ def test_a_new_leader_gives_every_holder_its_time_anew() -> None:
     old.store.pass_seconds(300)  # nobody was there to be renewed with
     new = LeaseBench(store=old.store)
     new.keeper.turn()
-    assert new.store.book["run-0001"].state == "granted"
+    assert new.store.book["run-0001"].end is None
     new.store.pass_seconds(31)
     new.keeper.turn()
-    assert new.store.book["run-0001"].state == "ended"
+    assert new.store.book["run-0001"].end == "expired"
 
 
 def test_a_store_that_was_away_does_not_expire_anybody() -> None:
@@ -135,7 +139,7 @@ def test_a_store_that_was_away_does_not_expire_anybody() -> None:
     bench.store.broken = ""
     bench.keeper.turn()
     assert bench.store.book["run-0001"].state == "granted"
-    assert [line["event"] for line in bench.log.lines].count("leases_not_reachable") == 1
+    assert [line[1] for line in bench.log.lines].count("leases_not_reachable") == 1
 
 
 def test_a_flush_ends_all_leases_says_so_and_nothing_else_stops() -> None:

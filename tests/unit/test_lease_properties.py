@@ -44,7 +44,9 @@ def test_never_more_than_the_ledger_and_the_measured_free_memory(
     held = decided(book(*waiting), situation, SETTINGS)[0].granted()
     jobs_mib = sum(use.need_mib for use in uses)
     assert sum(lease.mib for lease in held) <= min(6000, 7500 - max(1000, jobs_mib))
-    assert not held or (free_mib is not None and unused_mib(held, situation.card("desk", 0)) + jobs_mib + 800 <= free_mib)
+    assert not held or (
+        free_mib is not None and unused_mib(held, situation.card("desk", 0)) + jobs_mib + 800 <= free_mib
+    )
     assert by_night or not [lease for lease in held if lease.lane == "night"]
 
 

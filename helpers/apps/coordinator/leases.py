@@ -112,7 +112,5 @@ def _events(world: LeaseWorld, stack: contextlib.ExitStack) -> QueuedEvents | No
     if world.cluster is None:
         return None
     component, instance = names.COORDINATOR_COMPONENT, world.run.identity
-    events = KubernetesEvents(
-        world.cluster, component=component, instance=instance, clock=world.clock, log=world.log
-    )
+    events = KubernetesEvents(world.cluster, component=component, instance=instance, clock=world.clock, log=world.log)
     return stack.enter_context(QueuedEvents(events, world.log))

@@ -39,7 +39,9 @@ def _can_hold(path: str, tenant: Tenant, block: Coordinator, estate: Estate) -> 
     lanes = [lane for lane in block.lanes if lane.tenant == tenant.name]
     if not lanes:
         rule = "a lease is in a lane, and no lane has this tenant"
-        yield Problem(path, tenant.name, rule, f"add {{name: …, class: …, tenant: {tenant.name}}} under coordinator.lanes")
+        yield Problem(
+            path, tenant.name, rule, f"add {{name: …, class: …, tenant: {tenant.name}}} under coordinator.lanes"
+        )
     node = next((one for one in estate.nodes if one.name == tenant.node), None)
     if node is None:
         return  # said where nodes are checked

@@ -1,4 +1,4 @@
-"""What the coordinator may do in the cluster: lead; and where it has leases, ask who callers are. Queues are Redis's."""
+"""What the coordinator may do in the cluster: lead; with leases, ask who callers are. Queues are Redis's."""
 
 from __future__ import annotations
 

@@ -85,9 +85,7 @@ class Lease(BaseModel):
 
     def ended(self, end: End, reason: str, at: datetime) -> Lease:
         """The same, ended."""
-        return self.model_copy(
-            update={"state": "ended", "end": end, "reason": reason, "ended_at": at, "place": None}
-        )
+        return self.model_copy(update={"state": "ended", "end": end, "reason": reason, "ended_at": at, "place": None})
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,7 @@ class Forget:
 Decision = Grant | Finish | Wait | Forget
 
 
-def decide(
-    settings: LeaseSettings, lanes: Sequence[LaneRule], book: Book, now: LeaseSituation
-) -> tuple[Decision, ...]:
+def decide(settings: LeaseSettings, lanes: Sequence[LaneRule], book: Book, now: LeaseSituation) -> tuple[Decision, ...]:
     """What changes in `book` now; what does not change is not named."""
     over = tuple(_over(settings, lanes, book, now))
     left = book.with_(finish.lease for finish in over)
@@ -92,9 +90,7 @@ def still_held_mib(lease: Lease, book: Book, now: LeaseSituation) -> int:
     return max(0, min(lease.mib, held - others_mib) - CONTEXT_MIB)
 
 
-def _over(
-    settings: LeaseSettings, lanes: Sequence[LaneRule], book: Book, now: LeaseSituation
-) -> Iterator[Finish]:
+def _over(settings: LeaseSettings, lanes: Sequence[LaneRule], book: Book, now: LeaseSituation) -> Iterator[Finish]:
     ttl = timedelta(seconds=settings.ttl_seconds)
     for lease in (*book.granted(), *book.waiting()):
         rule = lane_of(lanes, lease.lane)
@@ -120,9 +116,7 @@ class _Row:
     """`{node: the first that waits for memory there}`."""
 
 
-def _served(
-    settings: LeaseSettings, lanes: Sequence[LaneRule], book: Book, now: LeaseSituation
-) -> Iterator[Decision]:
+def _served(settings: LeaseSettings, lanes: Sequence[LaneRule], book: Book, now: LeaseSituation) -> Iterator[Decision]:
     rooms, row = Rooms(settings, book.granted(), now), _Row()
     rules = {rule.name: rule for rule in lanes}
     for lease in sorted(book.waiting(), key=lambda one: (*rules[one.lane].rank[:2], one.asked_at, one.id)):

@@ -11,9 +11,7 @@ from helpers.domain.lanes.settings import CoordinatorSettings
 from helpers.domain.leases.facts import LaneUse
 
 
-def lane_uses(
-    settings: CoordinatorSettings, now: Situation, engines: Mapping[str, EngineFacts]
-) -> tuple[LaneUse, ...]:
+def lane_uses(settings: CoordinatorSettings, now: Situation, engines: Mapping[str, EngineFacts]) -> tuple[LaneUse, ...]:
     """One for each lane whose jobs run now; pausing stops none of them, so their memory counts until they end."""
     found = []
     for rule in settings.lanes:

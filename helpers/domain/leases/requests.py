@@ -56,12 +56,16 @@ def request_problem(settings: LeaseSettings, lanes: Sequence[LaneRule], request:
     """Why `request` can never be granted; None where it can."""
     holder = settings.holder(request.tenant)
     if holder is None:
-        return _unknown("tenant", request.tenant, (one.tenant for one in settings.holders), "tenant that may hold leases")
+        return _unknown(
+            "tenant", request.tenant, (one.tenant for one in settings.holders), "tenant that may hold leases"
+        )
     own = [rule.name for rule in lanes if rule.lane.tenant == request.tenant]
     if request.lane not in own:
         what = f"lane of tenant {request.tenant}"
         if lane_of(lanes, request.lane) is not None:
-            rule = f"a lease is in a lane of its tenant; this one is another tenant's. {request.tenant} has: {_list(own)}"
+            rule = (
+                f"a lease is in a lane of its tenant; this one is another tenant's. {request.tenant} has: {_list(own)}"
+            )
             return Problem("lane", request.lane, rule, f"use one of {_list(own)}, or declare another lane")
         return _unknown("lane", request.lane, own, what)
     if request.max_wait_seconds > settings.longest_wait_seconds:
@@ -96,7 +100,9 @@ def _too_large(settings: LeaseSettings, holder: HolderRule, request: LeaseReques
         for card in node.cards
     )
     if request.mib > most_mib:
-        rule = f"a lease is on one card, and on {node.node} no card has more than {most_mib} MiB beside what is promised"
+        rule = (
+            f"a lease is on one card, and on {node.node} no card has more than {most_mib} MiB beside what is promised"
+        )
         return Problem("mib", str(request.mib), rule, f"ask for {most_mib} or less, or promise less to others")
     return None
 
@@ -105,7 +111,10 @@ def _unknown(place: str, value: str, known: Iterable[str], what: str) -> Problem
     names = sorted(known)
     close = difflib.get_close_matches(value, names, n=1)
     return Problem(
-        place, value, f"{place} is the name of a {what}", f'did you mean "{close[0]}"?' if close else f"known: {_list(names)}"
+        place,
+        value,
+        f"{place} is the name of a {what}",
+        f'did you mean "{close[0]}"?' if close else f"known: {_list(names)}",
     )
 
 

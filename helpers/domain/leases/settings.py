@@ -121,7 +121,5 @@ def _node(ledger: NodeLedger, exporter_url: str, floor_mib: int) -> NodeRule:
         promised: dict[str, int] = {}
         for seat in card.seats:
             promised[seat.tenant] = promised.get(seat.tenant, 0) + seat.budget_mib
-        cards.append(
-            CardRule(gpu_index=card.gpu_index, advertised_mib=card.advertised_mib, promised_mib=promised)
-        )
+        cards.append(CardRule(gpu_index=card.gpu_index, advertised_mib=card.advertised_mib, promised_mib=promised))
     return NodeRule(node=ledger.node.name, exporter_url=exporter_url, floor_mib=floor_mib, cards=tuple(cards))
