@@ -70,6 +70,8 @@ def _form(node: dict[str, Any]) -> str:
 
 def _form_of_one(node: dict[str, Any]) -> str:
     whole = resolved(node)
+    if "anyOf" in whole:  # a union within a union: an exact number or absent
+        return _form(whole)
     if "const" in whole:
         return f"`{json.dumps(whole['const'])}`"
     if "enum" in whole:
@@ -94,6 +96,9 @@ def _plural(form: str) -> str:
 
 def _bounds(node: dict[str, Any]) -> str:
     least, most = node.get("minimum"), node.get("maximum")
+    if "exclusiveMinimum" in node:
+        above = f", above {node['exclusiveMinimum']:g}"
+        return above if most is None else f"{above}, at most {most:g}"
     if least is None and most is None:
         return ""
     return f", {least} or more" if most is None else f", {least} to {most}"

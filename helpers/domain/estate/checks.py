@@ -14,6 +14,7 @@ from helpers.domain.estate.admission_checks import admission_problems
 from helpers.domain.estate.arithmetic import always_on_overcommit, rollouts, shares, tenants_fit_a_card
 from helpers.domain.estate.lane_checks import lane_problems
 from helpers.domain.estate.lease_checks import lease_problems
+from helpers.domain.estate.manager import manager_problems
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.estate.pod_checks import IMAGE_IS_PINNED, is_pinned, pod_problems
@@ -47,6 +48,7 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
         lane_problems,
         lease_problems,
         admission_problems,
+        manager_problems,
     )
     ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts, recycled_places)
     if not allow_overcommit:
