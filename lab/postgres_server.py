@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lab.errors import LabError
 from lab.ports import free_ports
@@ -89,8 +90,8 @@ class PostgresServer:
         if answer.returncode != 0:
             raise LabError(f"initdb in {self.folder} failed: {(answer.stdout + answer.stderr)[-500:]}")
 
-    def _as_nobody(self, program: Program) -> dict[str, object]:
-        options: dict[str, object] = {"cwd": self.folder, "env": {**os.environ, **program.env}}
+    def _as_nobody(self, program: Program) -> dict[str, Any]:
+        options: dict[str, Any] = {"cwd": self.folder, "env": {**os.environ, **program.env}}
         if os.geteuid() == 0:
             owner = pwd.getpwnam(_UNPRIVILEGED)
             options |= {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}

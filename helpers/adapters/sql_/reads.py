@@ -14,6 +14,7 @@ from helpers.adapters.sql_.migrate import is_current
 from helpers.adapters.sql_.tables import attempts, audit, job_events, jobs, outbox
 from helpers.domain.errors import DependencyError
 from helpers.domain.jobs.change import AuditEntry, HeldAttempt, JobFilter, OutboxRow
+from helpers.domain.jobs.gpus import Demand
 from helpers.domain.jobs.job import Job, JobEvent
 from helpers.domain.jobs.states import FINAL, JobStatus
 from helpers.ports.job_store import FinishedRun, Page, QueueRow
@@ -57,7 +58,7 @@ class SqlReads:
     def queue(self) -> Sequence[QueueRow]:
         """Every job that is not over, in few columns."""
         columns = [jobs.c[name] for name in rows.QUEUE_COLUMNS]
-        demands: dict[tuple[object, ...], rows.Demand] = {}
+        demands: dict[tuple[object, ...], Demand] = {}
         with reading(self._engine, "read the queue") as connection:
             found = connection.execute(sa.select(*columns).where(jobs.c.status.in_(_OPEN))).mappings()
             return [rows.queue_row(row, demands) for row in found]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, cast
+
+from sqlalchemy import RowMapping as Row
 
 from helpers.domain.jobs.change import AuditEntry, Change, HeldAttempt, OutboxAction, OutboxRow
 from helpers.domain.jobs.gpus import AskKind, Demand, Pool
@@ -11,8 +12,6 @@ from helpers.domain.jobs.job import Capacity, Job, JobEvent
 from helpers.domain.jobs.spec import JobSpec, Priority
 from helpers.domain.jobs.states import JobStatus
 from helpers.ports.job_store import FinishedRun, QueueRow
-
-Row = Mapping[str, Any]
 
 # What a step may change; the rest of a job is as it was asked for.
 CHANGING = (
