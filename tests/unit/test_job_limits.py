@@ -6,10 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from helpers.domain.jobs.estimates import Confidence, Durations, Expected, estimates, position_of_new
+from helpers.domain.jobs.estimates import Confidence, Durations, Expected, estimates
 from helpers.domain.jobs.limits import Limit, LimitRules, Sample, Stop, Warn, check_limits
 from helpers.domain.jobs.preemption import after_preemption, checkpoint_due, first_capacity
-from helpers.domain.jobs.spec import Priority
 from helpers.domain.jobs.states import JobStatus
 from tests.fakes.jobs import A100, NOON, after, holding, job, spec, waiting
 
@@ -132,10 +131,10 @@ def test_what_runs_longer_than_expected_may_end_at_any_moment() -> None:
 
 def test_no_start_is_told_where_none_is_known() -> None:
     found = estimates([waiting("a", gpus=9), waiting("b")], [], {}, {}, {A100: 8}, NOON)
-    assert (found["a"].starts_at, found["a"].confidence) == (None, Confidence.UNKNOWN)
+    assert (found["a"].starts_at, found["a"].confidence) == (None, Confidence.NONE)
     assert (found["b"].starts_at, found["b"].confidence) == (NOON, Confidence.HIGH)
     unknown = estimates([waiting("a")], [], {}, {}, {}, NOON)["a"]
-    assert (unknown.position, unknown.starts_at, unknown.confidence) == (1, None, Confidence.UNKNOWN)
+    assert (unknown.position, unknown.starts_at, unknown.confidence) == (1, None, Confidence.NONE)
 
 
 def test_a_start_that_rests_on_limits_is_uncertain() -> None:
@@ -152,8 +151,3 @@ def test_durations_are_the_median_of_at_least_three() -> None:
     assert durations.expected_seconds("vision", "train", A100) == 200
     assert durations.expected_seconds("vision", "other", A100) == 200
     assert durations.expected_seconds("text", "train", A100) is None
-
-
-def test_a_new_job_is_behind_all_that_are_as_urgent() -> None:
-    order = [waiting(p.value, priority=p) for p in Priority]
-    assert [position_of_new(waiting("x", priority=p), order) for p in Priority] == [2, 3, 4]

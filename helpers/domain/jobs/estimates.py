@@ -13,24 +13,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from helpers.domain.jobs.gpus import Pool
 from helpers.domain.jobs.ordering import Holding, Waiting
+from helpers.domain.watchdog.recommendation import Confidence
 
 LEAST_SAMPLES_COUNT = 3
 MOST_SAMPLES_COUNT = 50
 _HIGH_RATIO = 0.8
 _MEDIUM_RATIO = 0.5
-
-
-class Confidence(StrEnum):
-    """How sure an estimate is."""
-
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -56,13 +47,18 @@ class Durations:
             kept.append(seconds)
             del kept[:-MOST_SAMPLES_COUNT]
 
-    def expected_seconds(self, project_id: str, job_name: str, pool: Pool) -> float | None:
-        """The median of jobs like it; None where too few were measured."""
+    def measured(self, project_id: str, job_name: str, pool: Pool) -> tuple[float, ...]:
+        """Runs of jobs of that name, else of that project and pool; empty where too few were measured."""
         for key in ((project_id, job_name), (project_id, "", pool.name)):
             kept = self._seconds.get(key, ())
             if len(kept) >= LEAST_SAMPLES_COUNT:
-                return statistics.median(kept)
-        return None
+                return tuple(kept)
+        return ()
+
+    def expected_seconds(self, project_id: str, job_name: str, pool: Pool) -> float | None:
+        """The median of jobs like it; None where too few were measured."""
+        kept = self.measured(project_id, job_name, pool)
+        return statistics.median(kept) if kept else None
 
 
 @dataclass(frozen=True)
@@ -131,9 +127,9 @@ def _served(
 ) -> Estimate:
     name = job.demand.pool.name
     if lane is None:
-        return Estimate(position, None, Confidence.UNKNOWN, f"how many {name} there will be is not known")
+        return Estimate(position, None, Confidence.NONE, f"how many {name} there will be is not known")
     if job.demand.amount > capacity[job.demand.pool]:
-        return Estimate(position, None, Confidence.UNKNOWN, f"it wants more of {name} than there are now")
+        return Estimate(position, None, Confidence.NONE, f"it wants more of {name} than there are now")
     starts_at, ahead, measured = _start(job, lane), lane.counted, lane.measured_count
     guess = expected.get(job.job_id)
     seconds = min(guess.seconds, job.most_seconds) if guess is not None else job.most_seconds
@@ -158,8 +154,3 @@ def _start(job: Waiting, lane: _Lane) -> datetime:
         lane.free += amount
         lane.starts_at = max(lane.starts_at, ends_at)
     return lane.starts_at
-
-
-def position_of_new(job: Waiting, order: Sequence[Waiting]) -> int:
-    """The least certain answer: behind all that wait and are as urgent, before those that are less so."""
-    return 1 + sum(other.priority.rank <= job.priority.rank for other in order)
