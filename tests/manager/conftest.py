@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
+from helpers.adapters.asgi_server import asgi_served
+from helpers.adapters.metrics import ListenAddress
 from helpers.adapters.sql_.connection import open_database
 from helpers.adapters.sql_.migrate import migrate
 from helpers.adapters.sql_.store import SqlJobStore
 from lab.postgres_server import PostgresServer, postgres_server
 from lab.programs import NoProgram, find_program
+from tests.manager.scene import Scene
 
 BACKENDS = ("sqlite", "postgresql")
 
@@ -59,3 +63,13 @@ def database(url: str) -> Iterator[sa.Engine]:
 def store(database: sa.Engine) -> SqlJobStore:
     """A store in it."""
     return SqlJobStore(database)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    """The API, served."""
+    one = Scene(tmp_path)
+    with asgi_served(one.application, ListenAddress(), name="api", option="--address") as port:
+        one.client.base_url = httpx.URL(f"http://127.0.0.1:{port}")
+        yield one
+        one.client.close()

@@ -174,3 +174,11 @@ attempts = sa.Table(
     sa.Column("to_at", UtcDateTime),
     sa.Index("ix_attempts_project_from", "project_id", "from_at"),
 )
+
+leaders = sa.Table(
+    "leaders",
+    METADATA,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("holder", Text, nullable=False),
+    sa.Column("until_at", UtcDateTime, nullable=False),
+)

@@ -69,4 +69,6 @@ def shown(value: object) -> str:
     if isinstance(value, Mapping | list | tuple):
         return f"({len(value)} entries)"
     text = str(value).lower() if isinstance(value, bool) else str(value)
+    # JSON may carry halves of characters that no text can; they would break the answer.
+    text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

@@ -124,6 +124,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_outbox_due", "outbox", ["due_at", "sequence"])
 
+    op.create_table(
+        "leaders",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("until_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_leaders"),
+    )
+
     for table in APPEND_ONLY:
         _protect(table)
 
@@ -149,6 +157,7 @@ def _protect(table: str) -> None:
 
 def downgrade() -> None:
     """Takes it back, with all that is in it."""
+    op.drop_table("leaders")
     op.drop_table("outbox")
     op.drop_table("job_events")
     op.drop_table("idempotency_keys")
