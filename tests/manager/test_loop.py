@@ -139,7 +139,7 @@ def test_a_process_that_ends_between_act_and_record_is_followed_by_one_that_find
 ) -> None:
     job_id = bench.submit()
     apply = bench.store.apply
-    died = []
+    died: list[str] = []
 
     class Died(BaseException):
         pass
