@@ -134,7 +134,7 @@ def test_a_pods_own_token_is_enough_and_its_expiry_is_an_event_on_the_pod(scene:
     assert answer.status_code == 201, answer.text
     assert answer.json()["pod"] == "trainer-0"
     assert answer.json()["user"] == f"system:serviceaccount:{TRAIN}:holder"
-    wait_until(lambda: [one for one in scene.events() if one["reason"] == "GPULeaseExpired"], "the Event", 30)
+    wait_until(lambda: any(one["reason"] == "GPULeaseExpired" for one in scene.events()), "the Event", 30)
     (event,) = [one for one in scene.events() if one["reason"] == "GPULeaseExpired"]
     assert event["involvedObject"]["name"] == "trainer-0"
     assert "it was not renewed for 3 s" in event["message"]
