@@ -1,4 +1,4 @@
-"""The alerts about lanes and their coordinator, under the real promtool, on the estate that has lanes."""
+"""The alerts about lanes, leases and their coordinator, under the real promtool, on the estate that has lanes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ import prometheus_client
 import pytest
 
 from helpers.adapters.coordinator_metrics import PrometheusCoordinatorMetrics
+from helpers.adapters.lease_metrics import PrometheusLeaseMetrics
+from helpers.domain.estate.leases import Leases, LeaseTenant
 from helpers.domain.watchdog.settings import watchdog_settings
 from helpers.rendering.monitoring_alerts import monitoring_alerts
 from lab.programs import Program
+from tests.rules import lease_cases
 from tests.rules.card_cases import steady
 from tests.rules.promtool import KINDS, Case, Firing, Rules, promtool_run, run_case
 from tests.synth.estates import PROJECT, shipped
 
-NAMES = ("GPULanePausedTooLong", "GPUFallbackActive", "GPUCoordinatorDown")
+NAMES = ("GPULanePausedTooLong", "GPUFallbackActive", "GPUCoordinatorDown", *lease_cases.NAMES)
 PASS = "gpumem_coordinator_last_pass_timestamp_seconds"
 
 
-def rules() -> Rules:
+def rules(*, leases: bool = True) -> Rules:
     estate = shipped(PROJECT / "estates/rtx2060super.yaml")
+    assert estate.coordinator is not None
+    block = Leases(tenants=(LeaseTenant(tenant="ollama"),)) if leases else None
+    estate = estate.model_copy(update={"coordinator": estate.coordinator.model_copy(update={"leases": block})})
     return Rules(estate, watchdog_settings(estate))
 
 
@@ -85,6 +91,7 @@ CASES = (
         {"30m": ()},
     ),
     Case("GPUCoordinatorDown", "absent series", {}, {"30m": (uncoordinated("absent"),)}),
+    *lease_cases.CASES,
 )
 
 
@@ -111,10 +118,14 @@ def test_every_alert_has_a_case_of_every_kind_and_a_page() -> None:
             assert f"## {heading}" in page
 
 
-def test_an_estate_without_a_coordinator_has_none_of_them() -> None:
-    example = Rules.of_example()
-    found = {alert.name for alert in monitoring_alerts(example.estate, example.settings, example.monitoring)}
-    assert not found & set(NAMES)
+@pytest.mark.parametrize(
+    ("without", "absent"),
+    [(Rules.of_example(), NAMES), (rules(leases=False), lease_cases.NAMES)],
+    ids=["all", "some"],
+)
+def test_what_an_estate_does_not_have_has_no_alerts(without: Rules, absent: tuple[str, ...]) -> None:
+    found = {alert.name for alert in monitoring_alerts(without.estate, without.settings, without.monitoring)}
+    assert not found & set(absent)
 
 
 def test_promtool_finds_no_fault_in_the_rules(promtool: Program, tmp_path: Path) -> None:
@@ -126,6 +137,7 @@ def test_promtool_finds_no_fault_in_the_rules(promtool: Program, tmp_path: Path)
 def test_every_series_of_the_alerts_is_one_that_the_coordinator_writes() -> None:
     registry = prometheus_client.CollectorRegistry()
     PrometheusCoordinatorMetrics(registry, ["batch"], ["ollama"])
+    PrometheusLeaseMetrics(registry, [("trainer", "day")])
     text = prometheus_client.generate_latest(registry).decode()
-    for name in (paused(), away(), PASS):
+    for name in (paused(), away(), PASS, lease_cases.late(), lease_cases.PASS):
         assert name.partition("{")[0] in text
