@@ -136,6 +136,14 @@ def test_who_waits_for_memory_keeps_back_those_after_it_on_the_node() -> None:
     assert small.reason == "5000 MiB for tenant trainer in lane ask are waited for, and go first"
 
 
+def test_who_waits_for_its_tenants_budget_keeps_back_those_of_its_tenant_in_every_lane() -> None:
+    settings = lease_settings(holder_rule(room_mib=3000))
+    waiting = book(granted("x", 2000), wish("large", 2000, lane="ask"), wish("small", 100, lane="day"))
+    after, _ = decided(waiting, now(card(7000)), settings)
+    assert [lease.id for lease in after.granted()] == ["x"]
+    assert after.leases["small"].reason == ("2000 MiB for tenant trainer in lane ask are waited for, and go first")
+
+
 def test_who_waits_for_its_own_budget_or_window_keeps_nobody_else_back() -> None:
     settings = lease_settings(holder_rule(room_mib=2000), holder_rule("plex"))
     lanes = (lane_rule("a-lane"), lane_rule("b-lane", "plex"))
