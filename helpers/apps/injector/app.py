@@ -50,6 +50,7 @@ def run_injector(cluster: Cluster, rules: Rules, run: RunSettings, *, stop: Call
     served_one = ServedCertificate(
         certificates, dns_names=frozenset(run.dns_names), metrics=metrics, clock=clock, log=log
     )
+    metrics.ask_readiness(served_one.ready)
     instance = f"{socket.gethostname()}_{os.getpid()}"
     events = KubernetesEvents(cluster, component=names.INJECTOR_COMPONENT, instance=instance, clock=clock, log=log)
     ports = KeeperPorts(cluster, certificates, events, metrics, clock, log)
