@@ -97,18 +97,12 @@ def test_an_alert_fires_exactly_when_it_should(case: Case, promtool: Program, tm
 @pytest.mark.parametrize("case", [case for case in CASES if case.kind in ("firing", "silent")], ids=str)
 def test_the_check_itself_sees_the_opposite(case: Case, promtool: Program, tmp_path: Path) -> None:
     """Negative control: with nothing expected a firing case fails, with something expected a silent one does."""
-    wrong = (Firing({}, "", ""),) if case.kind == "silent" else ()
-    at = {time: wrong for time, firing in case.at.items() if firing or case.kind == "silent"}
-    opposite = Case(case.alert, case.kind, case.series, at)
-    assert run_case(promtool, opposite, rules(), tmp_path).returncode != 0
+    assert run_case(promtool, case.opposite(), rules(), tmp_path).returncode != 0
 
 
-def test_every_alert_has_a_case_of_every_kind_and_a_page() -> None:
+def test_every_alert_has_a_case_of_every_kind() -> None:
     for name in NAMES:
         assert {case.kind for case in CASES if case.alert == name} >= set(KINDS)
-        page = (PROJECT / "docs/runbooks" / f"{name}.md").read_text()
-        for heading in ("Meaning", "First look", "Likely causes", "What to do", "Silencing"):
-            assert f"## {heading}" in page
 
 
 def test_an_estate_without_a_coordinator_has_none_of_them() -> None:
