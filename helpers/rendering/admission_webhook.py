@@ -10,7 +10,7 @@ from typing import Any, Literal
 from helpers.domain import names
 from helpers.domain.admission.decision import PodSecurityLevel
 from helpers.domain.admission.rights import injector_rights
-from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE
+from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE, resolved_engine
 from helpers.domain.admission.webhook import LEVEL_BY_PATH, LEVEL_LABEL, LIMITED_LEVELS, NAME_LABEL, webhook_name
 from helpers.domain.estate.model import Estate
 from helpers.domain.rights import policy_rules
@@ -23,6 +23,11 @@ _ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - within the pod; API servers come from o
 # Endpoints are taken away within this time on any cluster that is well; the pod may take twice as long.
 DRAIN_SECONDS = 10
 _INJECT_CA_FROM = "cert-manager.io/inject-ca-from"
+
+
+def runs_webhook(estate: Estate) -> bool:
+    """Whether the estate's admission is the webhook."""
+    return estate.admission is not None and resolved_engine(estate, estate.admission) == "webhook"
 
 
 def webhook_objects(
