@@ -98,6 +98,8 @@ def _start(
     def followed(ref: ObjectRef, noted: Callable[[Manifest | None], None]) -> Callable[[], None]:
         return lambda: follow(ports.cluster, ref, noted, stop=threads.stopped, log=ports.log)
 
+    # A watch says nothing of an object that is not there, and whoever waits for it should read what for.
+    ports.log.info("certificate_awaited", secret=str(settings.secret_ref), made_by=run.certificates)
     threads.start("secret", followed(settings.secret_ref, secret_seen))
     if run.certificates == "self":
         threads.start("configuration", followed(settings.configuration_ref, configuration_seen))
