@@ -41,6 +41,9 @@ class PrometheusCoordinatorMetrics:
         )
         self._fallback = gauge("fallback_active", "Whether the tenant's card or server is away.", ["tenant"])
         self._unloads = counter("unloads", "Models asked out of the memory.", ["tenant", "outcome"])
+        self._yields = counter(
+            "yields", "Bursts of realtime work in which a lane was asked to yield.", ["lane", "outcome"]
+        )
         self._last_pass = gauge("last_pass_timestamp_seconds", "When the last pass ended; 0: none yet.")
         self._answers = counter("passes", "Passes, by whether Redis answered.", ["outcome"])
         for lane in lanes:
@@ -84,6 +87,10 @@ class PrometheusCoordinatorMetrics:
     def unloaded(self, tenant: str, outcome: str) -> None:
         """Counts it."""
         self._unloads.labels(tenant=tenant, outcome=outcome).inc()
+
+    def asked_to_yield(self, lane: str, outcome: str) -> None:
+        """Counts it."""
+        self._yields.labels(lane=lane, outcome=outcome).inc()
 
     def passed(self, at_seconds: float, answered: bool) -> None:
         """Remembers it."""

@@ -11,7 +11,7 @@ from helpers.domain.estate.model import Estate
 from helpers.domain.lanes.rights import coordinator_rights
 from helpers.domain.lanes.settings import coordinator_settings
 from helpers.domain.rights import policy_rules
-from helpers.rendering.objects import RenderedObject
+from helpers.rendering.objects import RenderedObject, address_of
 from helpers.rendering.templates import render_template
 
 
@@ -20,14 +20,20 @@ def platform_objects(estate: Estate) -> Iterator[RenderedObject]:
     settings = coordinator_settings(estate)
     if settings is None:
         return
-    document = settings.to_json()
+    document, rights = settings.to_json(), coordinator_rights(settings)
     context = {
         "labels": {"app.kubernetes.io/managed-by": "gpumem"},
         "label_prefix": estate.label_prefix,
         "namespace": GPU_SYSTEM_NAMESPACE,
         "name": names.COORDINATOR_COMPONENT,
         "config_map": names.COORDINATOR_CONFIG_MAP,
-        "namespace_rules": policy_rules(coordinator_rights(), "namespace"),
+        "namespace_rules": policy_rules(rights, "namespace"),
+        "cluster_rules": policy_rules(rights, "cluster"),
+        "tenant_rules": policy_rules(rights, "tenants"),
+        "tenant_namespaces": [
+            (name, address_of("coordinator-tenant-role", name), address_of("coordinator-tenant-binding", name))
+            for name in sorted({rule.namespace for rule in settings.hooks})
+        ],
         "settings_json": document,
         "settings_sha256": hashlib.sha256(document.encode()).hexdigest(),
         "image": estate.image.reference(),
