@@ -46,6 +46,7 @@ class PrometheusCoordinatorMetrics:
         )
         self._last_pass = gauge("last_pass_timestamp_seconds", "When the last pass ended; 0: none yet.")
         self._answers = counter("passes", "Passes, by whether Redis answered.", ["outcome"])
+        self._lanes = tuple(lanes)
         for lane in lanes:
             self._paused.labels(lane=lane).set(0)
             for act in ACTS:
@@ -70,6 +71,13 @@ class PrometheusCoordinatorMetrics:
             self._waiting.labels(lane=lane).set(verdict.waiting_count)
             self._active.labels(lane=lane).set(verdict.active_count)
             self._paused.labels(lane=lane).set(paused_seconds.get(lane, 0.0))
+
+    def stands_by(self) -> None:
+        """Takes the lanes' series away; those that alerts watch go back to 0."""
+        for gauge in (self._open, self._closed, self._waiting, self._active):
+            gauge.clear()
+        for lane in self._lanes:
+            self._paused.labels(lane=lane).set(0)
 
     def acted(self, lane: str, act: str, outcome: str) -> None:
         """Counts it."""

@@ -19,6 +19,10 @@ class CoordinatorMetrics(Protocol):
         """Every lane as the pass saw it; `{lane: seconds}` since when one is closed with jobs waiting."""
         ...
 
+    def stands_by(self) -> None:
+        """This process leads no more: what it saw of the lanes is history, and must not look like now."""
+        ...
+
     def acted(self, lane: str, act: str, outcome: str) -> None:
         """One pause, resume, forget or refusal; outcome `done`, `failed` or `dry_run`."""
         ...

@@ -97,8 +97,7 @@ class Coordinator:
         leads = self._ports.leadership.leads()
         self._ports.metrics.leads(leads)
         if not leads:
-            self._led = self._reads = False
-            self._ports.engines.wish(())
+            self._stand_by()
             self._ports.clock.sleep_seconds(_NAP_SECONDS)
             return
         try:
@@ -153,9 +152,17 @@ class Coordinator:
                 if client is not None and not isinstance(client, Refusal):
                     yield client
 
+    def _stand_by(self) -> None:
+        """Another one sees the lanes now: what this one saw of them, and wished, must not look like today's."""
+        if self._led:
+            self.verdicts = ()
+            self._closed_seconds.clear()
+            self._ports.engines.wish(())
+            self._ports.metrics.stands_by()
+        self._led = self._reads = False
+
     def _take_over(self) -> None:
         """First turn as the leader: what others did meanwhile is read from Redis, not remembered."""
-        self._executor.start_over()
         self._ports.yields.start_over()
         self._busy_seconds.clear()
         self._led = True
@@ -163,6 +170,7 @@ class Coordinator:
     def _read_anew(self) -> None:
         """Another Redis may answer now, one that has lost its streams (a flush, a failover)."""
         self._ports.view.start_over()
+        self._executor.start_over()
         self._published = ({}, float("-inf"))
         self._next_seconds = float("-inf")
         self._reads = True

@@ -78,7 +78,7 @@ class QueueExecutor:
                 self._log.error("client_missing", client=client, reason=str(error))
 
     def start_over(self) -> None:
-        """Another leader acted meanwhile."""
+        """Events of before are not heard any more, those of our own pauses included."""
         self._own_pauses.clear()
 
     def carry_out(self, decisions: tuple[Decision, ...], queues: Mapping[str, QueueFacts]) -> int:

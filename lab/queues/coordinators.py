@@ -95,9 +95,18 @@ def coordinator(
     settings: CoordinatorSettings, folder: Path, cluster: InCluster | None = None
 ) -> Iterator[CoordinatorProcess]:
     """One that leads, and is gone afterwards."""
+    with starting_coordinator(settings, folder, cluster) as running:
+        yield running.ready()
+
+
+@contextmanager
+def starting_coordinator(
+    settings: CoordinatorSettings, folder: Path, cluster: InCluster | None = None
+) -> Iterator[CoordinatorProcess]:
+    """One that nobody has waited for yet, so that other programs start beside it."""
     running = CoordinatorProcess(settings, folder, cluster=cluster)
     try:
-        yield running.ready()
+        yield running
     finally:
         running.kill()
         if running.of("not_json"):

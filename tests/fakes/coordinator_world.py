@@ -32,6 +32,7 @@ class FakeCoordinatorMetrics:
         self.unloads: list[tuple[str, str]] = []
         self.yields: list[tuple[str, str]] = []
         self.away: dict[str, bool] = {}
+        self.stood_by_count = 0
         self.leading: bool | None = None
         self.answered: list[bool] = []
 
@@ -40,6 +41,9 @@ class FakeCoordinatorMetrics:
 
     def lanes(self, verdicts: Sequence[LaneVerdict], paused_seconds: Mapping[str, float]) -> None:
         assert set(paused_seconds) <= {verdict.lane for verdict in verdicts}
+
+    def stands_by(self) -> None:
+        self.stood_by_count += 1
 
     def acted(self, lane: str, act: str, outcome: str) -> None:
         self.acts.append((lane, act, outcome))

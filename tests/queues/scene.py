@@ -13,7 +13,7 @@ import redis
 from helpers.domain.estate.coordinator import Redis
 from helpers.domain.lanes.settings import CoordinatorSettings
 from lab.queues.apps import App, app, wait_until
-from lab.queues.coordinators import CoordinatorProcess, coordinator
+from lab.queues.coordinators import CoordinatorProcess, starting_coordinator
 from lab.queues.stall import Proxy, proxy
 from lab.redis_server import RedisServer
 from tests.fakes.lanes import rule, settings
@@ -72,12 +72,13 @@ def warm_scene(
         work: For the batch worker.
     """
     with ExitStack() as stack:
-        application = stack.enter_context(app(server.url, major, helper=helper))
         between = stack.enter_context(proxy(server.port))
         chosen = declared or lanes(server.url)
         if stalls:
             chosen = chosen.model_copy(update={"redis": Redis(url=between.url)})
-        running = stack.enter_context(coordinator(chosen, folder))
+        running = stack.enter_context(starting_coordinator(chosen, folder))
+        application = stack.enter_context(app(server.url, major, helper=helper))
+        running.ready()
         started(application, **work)
         wait_until(lambda: bool(running.of("queue_resumed")), "settled after the warm-up")
         yield Scene(application, running, between)

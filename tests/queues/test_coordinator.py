@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from helpers.adapters.redis_.board import mark_key
+from helpers.adapters.redis_.board import LEADER_KEY, mark_key
 from helpers.domain.estate.coordinator import LaneWindow
 from lab.queues.apps import app, wait_until
 from lab.queues.coordinators import CoordinatorProcess, coordinator
@@ -131,7 +131,7 @@ def test_killed_in_working_hours_and_started_again_in_the_evening_batch_runs(
         started(application)
         with coordinator(closed, tmp_path / "a"):
             wait_until(lambda: is_paused(client), "paused outside its window")
-        time.sleep(2.5)
+        wait_until(lambda: client.get(LEADER_KEY) is None, "nobody leads any more")
         application.add("ai-batch", 1, 2)
         assert is_paused(client)
         with coordinator(lanes(redis_box.url), tmp_path / "b"):

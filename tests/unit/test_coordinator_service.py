@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import prometheus_client
 import pytest
 
 from helpers.adapters.bullmq_clients.hands import check_clients
+from helpers.adapters.coordinator_metrics import PrometheusCoordinatorMetrics
 from helpers.adapters.engine_host import EngineHosts
+from helpers.apps.coordinator.server import Answers
 from helpers.domain.errors import DependencyError, Forbidden, InputError
 from helpers.domain.lanes.decision import Pause, Resume
 from helpers.domain.lanes.engines import EngineFacts, Unload
@@ -97,6 +100,18 @@ def test_a_pause_of_ours_that_a_person_repeats_is_theirs() -> None:
     assert one.log.of("pause_taken_over")
 
 
+def test_a_person_s_pause_is_theirs_also_when_the_event_of_ours_was_lost_with_a_connection() -> None:
+    one = world(WORKING, queue("batch"))
+    one.coordinator.turn()
+    one.redis.refuses["snapshot"] = AWAY
+    one.coordinator.turn()
+    del one.redis.refuses["snapshot"]
+    one.coordinator.turn()
+    assert one.redis.marks, "ours"
+    one.coordinator.pass_over((QueueEvent("ai-batch", "paused", 1),))
+    assert one.redis.marks == {}
+
+
 def test_a_queue_that_cannot_be_paused_is_tried_again_soon_and_the_others_are_paused() -> None:
     lanes = settings(rule("realtime", "realtime"), rule("batch", queues=["ai-batch", "ai-other"]))
     one = CoordinatorWorld(FakeRedis(WORKING, queue("batch"), queue("other")), lanes)
@@ -138,6 +153,34 @@ def test_who_does_not_lead_touches_nothing_and_wishes_nothing() -> None:
     one.coordinator.turn()
     one.watch.look()
     assert one.engines.unloaded == [Unload("ollama", "big", "batch needs small")]
+
+
+def test_what_a_former_leader_saw_of_the_lanes_is_not_shown_any_more() -> None:
+    """Its series would stand still for ever: a lane that waited would seem to wait until the process ends."""
+    one = world(WORKING, queue("batch", wait_count=1))
+    registry = prometheus_client.CollectorRegistry()
+    one.metrics = PrometheusCoordinatorMetrics(registry, ["realtime", "batch"])  # type: ignore[assignment]
+    one.start()
+    answers = Answers(
+        one.settings, registry, away=dict, verdicts=lambda: one.coordinator.verdicts, healthy=lambda: True
+    )
+
+    def paused_seconds() -> float | None:
+        return registry.get_sample_value("gpumem_coordinator_lane_paused_seconds", {"lane": "batch"})
+
+    assert answers.to("/v1/lanes")[0] == 503
+    one.coordinator.turn()
+    one.clock.advance(50_000)
+    one.coordinator.turn()
+    assert answers.to("/v1/lanes")[0] == 200
+    assert (paused_seconds() or 0) >= 50_000
+    one.leadership.leading = False
+    one.coordinator.turn()
+    assert paused_seconds() == 0
+    assert registry.get_sample_value("gpumem_coordinator_lane_waiting_jobs", {"lane": "batch"}) is None
+    status, _, body, headers = answers.to("/v1/lanes")
+    assert (status, headers["Retry-After"]) == (503, "1")
+    assert b"does not lead" in body
 
 
 def test_a_missing_right_of_the_engines_watch_ends_the_run() -> None:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from helpers.apps.cli.__main__ import cli
 from helpers.domain import names
+from helpers.domain.estate.coordinator import Immich, SecretKey
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.watchdog import ReleaseHook, TenantWatchdog
 from helpers.domain.lanes.settings import CoordinatorSettings, coordinator_settings
@@ -81,6 +82,16 @@ def test_no_password_is_in_any_object_and_the_pod_gets_it_from_the_secret(render
         {"name": "GPUMEM_REDIS_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "redis", "key": "password"}}}
     ]
     assert "secretKeyRef" in json.dumps(container)
+
+
+def test_immichs_key_comes_from_its_secret_as_well() -> None:
+    block = ESTATE.coordinator
+    assert block is not None
+    immich = Immich(url="http://immich:2283", api_key_secret=SecretKey(name="immich", key="api-key"))
+    changed = render(ESTATE.model_copy(update={"coordinator": block.model_copy(update={"immich": immich})}))
+    (container,) = manifest(changed, "coordinator")["spec"]["template"]["spec"]["containers"]
+    filled = {one["name"]: one["valueFrom"].get("secretKeyRef") for one in container["env"] if "valueFrom" in one}
+    assert filled["GPUMEM_IMMICH_API_KEY"] == {"name": "immich", "key": "api-key"}
 
 
 def test_the_arguments_are_ones_that_the_command_takes() -> None:

@@ -179,6 +179,9 @@ class Immich(EstateModel):
     api_key_env: VariableName = Field(
         default="GPUMEM_IMMICH_API_KEY", description="The variable that holds an API key with the right to jobs."
     )
+    api_key_secret: SecretKey | None = Field(
+        default=None, description="In a cluster: the Secret from which that variable is filled."
+    )
 
 
 class Engine(EstateModel):
