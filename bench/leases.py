@@ -153,7 +153,7 @@ def main() -> int:
         tokens = Path(name) / "tokens"
         tokens.touch(0o600)
         tokens.write_text(f"{TOKEN} bench trainer\n")
-        arguments = ["--no-kubernetes", "--lease-address", "127.0.0.1:0", "--lease-tokens", str(tokens)]
+        arguments = ["--lease-address", "127.0.0.1:0", "--lease-tokens", str(tokens)]
         settings = declared(redis.url, exporter.port)
         running = CoordinatorProcess(settings, Path(name) / "coordinator", arguments=arguments)
         try:

@@ -38,7 +38,7 @@ class LeaseScene:
 
     def coordinator(self, *, url: str = "", lead: bool = True, **fields: Any) -> CoordinatorProcess:
         self._count += 1
-        arguments = ("--no-kubernetes", "--lease-address", "127.0.0.1:0", "--lease-tokens", str(self.tokens))
+        arguments = ("--lease-address", "127.0.0.1:0", "--lease-tokens", str(self.tokens))
         settings = card_settings(url or self.redis.url, self.exporter, **fields)
         folder = self.folder / f"coordinator-{self._count}"
         running = CoordinatorProcess(settings, folder, arguments=arguments)

@@ -100,8 +100,17 @@ def test_a_lanes_model_leaves_the_memory_after_its_last_lease_and_that_is_measur
 def process(scene: LeaseScene, declared: Any) -> CoordinatorProcess:
     """One with the file of tokens made before it starts."""
     scene.tokens.write_text(f"{TOKEN} somebody ollama\n")
-    arguments = ("--no-kubernetes", "--lease-address", "127.0.0.1:0", "--lease-tokens", str(scene.tokens))
+    arguments = ("--lease-address", "127.0.0.1:0", "--lease-tokens", str(scene.tokens))
     running = CoordinatorProcess(declared, scene.folder / "own", arguments=arguments)
     scene.stack.callback(running.kill)
     wait_until(lambda: bool(running.of("leases_served") and running.of("leases_taken_over")), "it serves", 60)
     return running
+
+
+def test_in_a_dry_run_no_leases_are_served(scene: LeaseScene) -> None:
+    declared = card_settings(scene.redis.url, scene.exporter).model_copy(update={"dry_run": True})
+    running = CoordinatorProcess(declared, scene.folder / "dry", arguments=("--lease-address", "127.0.0.1:0"))
+    scene.stack.callback(running.kill)
+    wait_until(lambda: bool(running.of("leases_not_served")), "it says so", 30)
+    wait_until(lambda: bool(running.of("queues_followed")), "the rest goes on", 30)
+    assert not running.of("leases_served")

@@ -1,12 +1,22 @@
-"""Cases of the alerts about leases."""
+"""Cases of the alerts about leases, on the estate that has lanes."""
 
 from __future__ import annotations
 
+from helpers.domain.estate.leases import Leases, LeaseTenant
+from helpers.domain.watchdog.settings import watchdog_settings
 from tests.rules.card_cases import steady
-from tests.rules.promtool import Case, Firing
+from tests.rules.promtool import Case, Firing, Rules
+from tests.synth.estates import PROJECT, shipped
 
-NAMES = ("GPULeaseOverdue", "GPULeasesDown")
 PASS = "gpumem_lease_last_pass_timestamp_seconds"
+
+
+def lease_rules() -> Rules:
+    estate = shipped(PROJECT / "estates/rtx2060super.yaml")
+    assert estate.coordinator is not None
+    block = estate.coordinator.model_copy(update={"leases": Leases(tenants=(LeaseTenant(tenant="ollama"),))})
+    estate = estate.model_copy(update={"coordinator": block})
+    return Rules(estate, watchdog_settings(estate))
 
 
 def late(cause: str = "held", pod: str = "c-0") -> str:
@@ -31,7 +41,7 @@ def down(cause: str) -> Firing:
     )
 
 
-CASES = (
+LEASE_CASES = (
     Case("GPULeaseOverdue", "silent", {late(): steady(0), late("waiting"): steady(60)}, {"30m": ()}),
     Case("GPULeaseOverdue", "firing", {late(): "0+15x400"}, {"1m": (), "2m": (overdue("2m 0s"),)}),
     Case(
