@@ -78,3 +78,9 @@ def test_the_references_request_of_four_a100_for_a_day() -> None:
     without_budget = estimate(WholeCards(4), prices, [], 24 * HOUR)
     assert without_budget.high_usd == Decimal("329.3646")
     assert estimate(WholeCards(4), prices, [], 24 * HOUR, Decimal("100")).high_usd == Decimal(100)
+
+
+def test_spot_that_is_dearer_is_still_where_a_preemptible_job_begins() -> None:
+    card = {"gpu": "T4_16GB", "usd_per_hour": 1, "spot_usd_per_hour": 2, "source": "by hand"}
+    history = history_of(Prices.model_validate({"cards": [card]}))
+    assert price_range(history, ["T4_16GB"], NOW, preemptible=True) == PriceRange(Decimal(1), Decimal(2), Decimal(2))
