@@ -40,6 +40,8 @@ COORDINATOR_COMPONENT = "gpumem-coordinator"
 COORDINATOR_CONFIG_MAP = "gpumem-coordinator"
 COORDINATOR_CONFIG_PATH = "/etc/gpumem/coordinator.json"
 COORDINATOR_PORT = 9413
+# Holds v4, v5 and v6, each with one major of BullMQ's client in its node_modules.
+ENV_BULLMQ_CLIENTS = "GPUMEM_BULLMQ_CLIENTS"
 # The admission webhook. What runs is the injector; what the cluster sees of it is called gpu-webhook.
 INJECTOR_COMPONENT = "gpumem-injector"
 INJECTOR_SERVICE_ACCOUNT = "gpumem-injector"

@@ -6,15 +6,15 @@ own settings, the resource and the reserves those that are advertised.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
-
 from helpers.domain.estate.coordinator import Coordinator
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.monitoring import JOB_EXPORTER, Monitoring
 from helpers.domain.watchdog.facts import Outcome
 from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering import monitoring_queries as q
+from helpers.rendering.admission_webhook import runs_webhook
+from helpers.rendering.alert import Alert
+from helpers.rendering.webhook_alerts import webhook_alerts
 
 # The capacity watch looks at every node at least every 300 s; three such looks may fail.
 CAPACITY_SILENT_SECONDS = 900
@@ -28,34 +28,6 @@ FALLBACK_FOR_SECONDS = 60
 _CARD_TEXT = "GPU {{ $labels.gpu }}{{ with $labels.node }} of node {{ . }}{{ end }} ({{ $labels.uuid }})"
 _POD_TEXT = "{{ $labels.namespace }}/{{ $labels.pod }}"
 _WHOLE = '{{ $value | printf "%.0f" }}'
-
-
-@dataclass(frozen=True)
-class Alert:
-    """One alerting rule. Texts are Prometheus templates; spans are seconds."""
-
-    name: str
-    expr: str
-    severity: Literal["info", "warning", "critical"]
-    summary: str
-    description: str
-    for_seconds: int = 0
-    keep_firing_for_seconds: int = 0
-
-    def rule(self, runbook_base_url: str) -> dict[str, Any]:
-        """The rule in Prometheus's own form."""
-        rule: dict[str, Any] = {"alert": self.name, "expr": self.expr}
-        if self.for_seconds:
-            rule["for"] = f"{self.for_seconds}s"
-        if self.keep_firing_for_seconds:
-            rule["keep_firing_for"] = f"{self.keep_firing_for_seconds}s"
-        rule["labels"] = {"severity": self.severity}
-        rule["annotations"] = {
-            "summary": self.summary,
-            "description": self.description,
-            "runbook_url": f"{runbook_base_url}/{self.name}.md",
-        }
-        return rule
 
 
 def monitoring_alerts(estate: Estate, settings: WatchdogSettings, monitoring: Monitoring) -> tuple[Alert, ...]:
@@ -72,6 +44,7 @@ def monitoring_alerts(estate: Estate, settings: WatchdogSettings, monitoring: Mo
         _watchdog_disarmed(),
         _xid_error(),
         _temperature_high(monitoring),
+        *(webhook_alerts() if runs_webhook(estate) else ()),
         *(coordinator_alerts(estate.coordinator) if estate.coordinator is not None else ()),
     )
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,34 @@ from lab.errors import LabError
 from lab.queues.apps import wait_until
 
 
-class CoordinatorProcess:
-    """`gpumem coordinator run --no-kubernetes`; `log` holds its lines as they come."""
+@dataclass(frozen=True)
+class InCluster:
+    """Who it is in which cluster, and where its Lease is."""
 
-    def __init__(self, settings: CoordinatorSettings, folder: Path, *, address: str = "127.0.0.1:0") -> None:
+    kubeconfig: Path
+    namespace: str
+
+    def arguments(self) -> list[str]:
+        """Of `gpumem coordinator run`."""
+        return ["--kubeconfig", str(self.kubeconfig), "--lease-namespace", self.namespace]
+
+
+class CoordinatorProcess:
+    """`gpumem coordinator run`, outside Kubernetes where no cluster is given; `log` holds its lines as they come."""
+
+    def __init__(
+        self,
+        settings: CoordinatorSettings,
+        folder: Path,
+        *,
+        address: str = "127.0.0.1:0",
+        cluster: InCluster | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         document = folder / "coordinator.json"
         document.write_text(settings.to_json())
-        command = [sys.executable, "-m", "helpers.apps.cli", "coordinator", "run", "--no-kubernetes"]
+        command = [sys.executable, "-m", "helpers.apps.cli", "coordinator", "run"]
+        command += ["--no-kubernetes"] if cluster is None else cluster.arguments()
         command += ["--settings", str(document), "--address", address]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.log: list[dict[str, Any]] = []
@@ -46,8 +67,8 @@ class CoordinatorProcess:
         return [line for line in list(self.log) if line["event"] == event]
 
     def ready(self) -> CoordinatorProcess:
-        """Waits until it leads."""
-        wait_until(lambda: bool(self.of("leadership_won")), "the coordinator leads", 30)
+        """Waits until it leads and hears every event from then on."""
+        wait_until(lambda: bool(self.of("queues_followed")), "the coordinator leads and listens", 30)
         return self
 
     def kill(self) -> None:
@@ -70,11 +91,22 @@ class CoordinatorProcess:
 
 
 @contextmanager
-def coordinator(settings: CoordinatorSettings, folder: Path) -> Iterator[CoordinatorProcess]:
+def coordinator(
+    settings: CoordinatorSettings, folder: Path, cluster: InCluster | None = None
+) -> Iterator[CoordinatorProcess]:
     """One that leads, and is gone afterwards."""
-    running = CoordinatorProcess(settings, folder)
-    try:
+    with starting_coordinator(settings, folder, cluster) as running:
         yield running.ready()
+
+
+@contextmanager
+def starting_coordinator(
+    settings: CoordinatorSettings, folder: Path, cluster: InCluster | None = None
+) -> Iterator[CoordinatorProcess]:
+    """One that nobody has waited for yet, so that other programs start beside it."""
+    running = CoordinatorProcess(settings, folder, cluster=cluster)
+    try:
+        yield running
     finally:
         running.kill()
         if running.of("not_json"):

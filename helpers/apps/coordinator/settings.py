@@ -29,6 +29,9 @@ class RunSettings(BaseModel):
     address: str = DEFAULT_ADDRESS
     """HOST:PORT of /v1/status, /v1/lanes, /metrics and /healthz; loopback unless told otherwise."""
 
+    clients_folder: Path | None = None
+    """Holds v4, v5 and v6, each with BullMQ in its node_modules; None: the program's own."""
+
     redis_password: str = Field(default="", repr=False)
     immich_api_key: str = Field(default="", repr=False)
 

@@ -114,7 +114,7 @@ def judge_lanes(settings: CoordinatorSettings, now: Situation) -> tuple[LaneVerd
 
 
 def _judge(settings: CoordinatorSettings, rule: LaneRule, now: Situation) -> LaneVerdict:
-    facts = _facts(rule, now)
+    facts = facts_of(rule, now)
     waiting, active = sum(f.waiting_count for f in facts), sum(f.active_count for f in facts)
     change_at = rule.next_change_at(now.now_at)
 
@@ -131,7 +131,7 @@ def _judge(settings: CoordinatorSettings, rule: LaneRule, now: Situation) -> Lan
         return verdict(False, LaneReason.WINDOW, f"outside its windows{until}")
     claims = list(_claims(settings, rule, now))
     taken_mib = sum(claim.need_mib for claim in claims)
-    need_mib = _need_mib(rule, now)
+    need_mib = lane_need_mib(rule, now)
     if claims and taken_mib + need_mib > rule.room_mib:
         text = f"{', '.join(claim.text for claim in claims)}; {taken_mib} + {need_mib} > {rule.room_mib} MiB"
         ends = [claim.settled_at_seconds for claim in claims]
@@ -156,7 +156,7 @@ def _claims(settings: CoordinatorSettings, rule: LaneRule, now: Situation) -> It
     for other in settings.lanes:
         if other.name == rule.name or other.lane.tenant != rule.lane.tenant:
             continue
-        facts, need_mib = _facts(other, now), _need_mib(other, now)
+        facts, need_mib = facts_of(other, now), lane_need_mib(other, now)
         active = sum(one.active_count for one in facts)
         if active:  # pausing stops no job that runs: its memory counts until it ends
             yield _Claim(f"{other.name} has {active} active", need_mib)
@@ -172,7 +172,7 @@ def _claims(settings: CoordinatorSettings, rule: LaneRule, now: Situation) -> It
 
 def is_busy(rule: LaneRule, now: Situation) -> bool:
     """Whether the lane runs jobs, or has some that could run now."""
-    facts = _facts(rule, now)
+    facts = facts_of(rule, now)
     return any(one.active_count for one in facts) or _asking_count(rule, facts, now) > 0
 
 
@@ -183,11 +183,13 @@ def _asking_count(rule: LaneRule, facts: Sequence[QueueFacts], now: Situation) -
     return sum(one.waiting_count for one in facts if not one.paused or one.mark is not None)
 
 
-def _need_mib(rule: LaneRule, now: Situation) -> int:
+def lane_need_mib(rule: LaneRule, now: Situation) -> int:
+    """What one job of the lane takes, as measured where that is known."""
     return now.measured_mib.get(rule.lane.model or "", rule.need_mib)
 
 
-def _facts(rule: LaneRule, now: Situation) -> tuple[QueueFacts, ...]:
+def facts_of(rule: LaneRule, now: Situation) -> tuple[QueueFacts, ...]:
+    """The lane's queues, those that were read."""
     return tuple(now.queues[queue] for queue in rule.lane.queues if queue in now.queues)
 
 
