@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bench.cost_simulation import SEEDS, over_seeds
+from bench.cost_world import Assumptions
 from helpers.domain.cost.budget_alerts import THRESHOLDS
 from helpers.domain.cost.comparison import WANTED_SAVING_RATIO
 from helpers.domain.cost.estimate import HIGH_RATIO, LEAST_RUNS_COUNT, LIKELY_RATIO, LOW_RATIO, MANY_RUNS_COUNT
@@ -113,4 +115,20 @@ def test_the_advice() -> None:
 def test_the_thresholds_and_the_wish() -> None:
     near, reached = (f"{100 * ratio:.0f}" for ratio in THRESHOLDS)
     assert f"At {near} and {reached} % of a project's monthly budget" in TEXT
-    assert f"the reference wants {float(100 * WANTED_SAVING_RATIO):.0f} % less" in TEXT
+    assert f"The reference wants {float(100 * WANTED_SAVING_RATIO):.0f} % less" in TEXT
+
+
+def test_the_simulated_week() -> None:
+    found = over_seeds(Assumptions(), SEEDS)
+
+    def middle(name: str) -> str:
+        return f"{100 * found[name][1]:.0f} %"
+
+    cards = f"{found['same_wait_cards_count'][1]:.0f} cards"
+    same_wait, busy = middle("saved_ratio_same_wait"), middle("saved_ratio_busy_40_percent")
+    alone, busy_alone = (f"{middle(f'without_spot_saved_ratio_{name}')}" for name in ("same_wait", "busy_40_percent"))
+    assert f"| as large as keeps the wait ({cards}) | {same_wait} | {alone} |" in TEXT
+    assert f"| 40 % busy, as the reference says of its own | {busy} | {busy_alone} |" in TEXT
+    assert f"| never idle, which none is | {middle('saved_ratio_never_idle')} | not asked |" in TEXT
+    assert f"here {middle('idle_cost_ratio')} of the bill" in TEXT
+    assert f"At {Assumptions().jobs_per_month} jobs a month, the middle of {len(SEEDS)} seeds" in TEXT

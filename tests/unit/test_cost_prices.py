@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -61,6 +61,8 @@ def test_the_references_slips_are_noted_where_they_stand() -> None:
     assert "the L40S is g6e's" in REFERENCE.row("L40S_48GB").note
     assert (AWS.row("A100_40GB").instance_type, AWS.row("L40S_48GB").instance_type[:3]) == ("p4d.24xlarge", "g6e")
     assert DEFAULT is AWS
+    assert Prices().table == DEFAULT.name
+    assert set(TABLES) == set(get_args(Prices.model_fields["table"].annotation))
 
 
 def test_a_card_has_at_least_the_memory_that_the_tables_assume() -> None:

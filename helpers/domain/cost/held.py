@@ -97,8 +97,8 @@ class Charge:
 def charges(segments: Iterable[Segment], history: PriceHistory, from_at: datetime, to_at: datetime) -> Iterator[Charge]:
     """What was held between two instants, cut where a price changes.
 
-    `to_at` is the end of the month, or now: a segment that is still open is charged up to it. A segment
-    over a month's end is charged in each month for its part, and the parts add up.
+    `to_at` is the end of the month or now, whichever is earlier: a segment that is still open is charged up to it.
+    A segment over a month's end is charged in each month for its part, and the parts add up.
     """
     for segment in segments:
         begin_at = max(segment.from_at, from_at)

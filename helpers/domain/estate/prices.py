@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from helpers.domain.cost.price_data import DEFAULT, TABLES
+from helpers.domain.cost.price_data import TABLES
 from helpers.domain.cost.price_table import known_keys
 from helpers.domain.estate.base import EstateModel, broken_rule
 
@@ -90,7 +90,3 @@ class Prices(EstateModel):
                 )
             seen.add((card.gpu, card.from_day))
         return self
-
-
-DEFAULT_PRICES = Prices()
-assert DEFAULT_PRICES.table == DEFAULT.name  # noqa: S101 - one default, said in the schema and in the data
