@@ -25,12 +25,15 @@ from enum import StrEnum
 from fractions import Fraction
 from itertools import pairwise
 
-from helpers.domain.cost.money import exact_seconds, require_utc, usd_parts
+from helpers.domain.cost.money import (
+    MICROSECOND,
+    MICROSECONDS_PER_SECOND,
+    SECONDS_PER_HOUR,
+    exact_seconds,
+    require_utc,
+    usd_parts,
+)
 from helpers.domain.cost.price_history import PricedSpan
-
-_MICROSECOND = timedelta(microseconds=1)
-_MICROSECONDS_PER_SECOND = 1_000_000
-_SECONDS_PER_HOUR = 3600
 
 
 class Part(StrEnum):
@@ -203,7 +206,7 @@ class _Sum:
     def seconds(self) -> Fraction:
         """The sum of what was added with microseconds as `times`."""
         parts = (Fraction(numerator, denominator) for denominator, numerator in self._numerators.items())
-        return sum(parts, Fraction(0)) / _MICROSECONDS_PER_SECOND
+        return sum(parts, Fraction(0)) / MICROSECONDS_PER_SECOND
 
 
 class _Sheet:
@@ -217,7 +220,7 @@ class _Sheet:
 
     def add(self, span: timedelta, price: Decimal | None, budgets: dict[str, int], used: dict[str, int]) -> None:
         """One span in which nothing changes."""
-        microseconds = span // _MICROSECOND
+        microseconds = span // MICROSECOND
         division = divide(self._card, budgets, used)
         for line, mib in division.parts.items():
             self._lines[line, price].add(mib, microseconds)
@@ -232,7 +235,7 @@ class _Sheet:
         found: dict[_Line, CardLine] = {}
         for (line, price), amount in self._lines.items():
             mib_seconds = amount.seconds
-            cost = Fraction(price or 0) * mib_seconds / (self._card.physical_mib * _SECONDS_PER_HOUR)
+            cost = Fraction(price or 0) * mib_seconds / (self._card.physical_mib * SECONDS_PER_HOUR)
             before = found.get(line, CardLine(*line, Fraction(0), Fraction(0)))
             found[line] = CardLine(*line, before.mib_seconds + mib_seconds, before.cost + cost)
         lines = sorted(found.values(), key=lambda one: (one.tenant is None, one.tenant or "", order.index(one.part)))
