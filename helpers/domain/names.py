@@ -83,6 +83,17 @@ def is_qualified_name(text: str) -> bool:
     return re.fullmatch(QUALIFIED_NAME, text) is not None
 
 
+def is_pod_of(kind: str, workload: str, pod: str) -> bool:
+    """Whether a pod of that name is the workload's, by the name that its controller gives it."""
+    # pod-template-hash and the random tail use this alphabet (apimachinery util/rand).
+    tails = {
+        "Deployment": r"-[a-z0-9]{1,10}-[a-z0-9]{5}",
+        "StatefulSet": r"-[0-9]+",
+        "DaemonSet": r"-[a-z0-9]{5}",
+    }
+    return re.fullmatch(re.escape(workload) + tails.get(kind, ""), pod) is not None
+
+
 def released_replicas_annotation(label_prefix: str) -> str:
     """The annotation in which a released workload's replicas are remembered."""
     return f"{label_prefix}/released-replicas"

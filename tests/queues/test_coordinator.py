@@ -14,7 +14,8 @@ import pytest
 import redis
 
 from helpers.adapters.redis_.board import mark_key
-from helpers.domain.estate.coordinator import LaneWindow, Redis
+from helpers.domain.estate.coordinator import Redis
+from helpers.domain.estate.windows import LaneWindow
 from helpers.domain.lanes.settings import CoordinatorSettings
 from lab.queues.apps import App, app, wait_until
 from lab.queues.coordinators import CoordinatorProcess, coordinator

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import prometheus_client as prometheus
 
 from helpers.adapters.bullmq_clients.hands import BullmqHands
 from helpers.adapters.clock import SystemClock
 from helpers.adapters.coordinator_metrics import PrometheusCoordinatorMetrics
+from helpers.adapters.events import KubernetesEvents
 from helpers.adapters.exporter_scrape import HttpExporters
+from helpers.adapters.gate_metrics import PrometheusGateMetrics
 from helpers.adapters.immich_queues import EitherHands, ImmichHands
 from helpers.adapters.lease import LeaderElection
 from helpers.adapters.logging_ import JsonLog, failure_logged
@@ -23,13 +27,18 @@ from helpers.apps.coordinator.leases import LeaseWorld, run_leases
 from helpers.apps.coordinator.server import Answers, served
 from helpers.apps.coordinator.settings import RunSettings
 from helpers.domain import names
+from helpers.domain.demand_gates.rules import GateRule
+from helpers.domain.errors import InputError
 from helpers.domain.lanes.settings import CoordinatorSettings
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster
+from helpers.ports.gates import GateLeases
 from helpers.ports.leadership import Leadership
 from helpers.ports.log import Log
 from helpers.services.coordinator import Coordinator, CoordinatorPorts
 from helpers.services.coordinator_engines import EngineWatch
+from helpers.services.demand_gates import GateKeeper, GatePorts
+from helpers.services.gate_leases import gate_leases
 from helpers.services.leases import LeaseKeeper
 
 # Longer than a turn in which Redis, the clients and the API server all time out.
@@ -56,7 +65,7 @@ def run_coordinator(
         clock: Another clock, for tests.
 
     Raises:
-        InputError: an address cannot be used.
+        InputError: an address cannot be used, or gates are declared and there is no cluster.
         Forbidden: the Lease may not be read or written.
     """
     clock = clock or SystemClock()
@@ -96,6 +105,10 @@ def run_coordinator(
             keeper, pulse = run_leases(world, settings.leases, lambda: coordinator.lane_uses, stack)
             keepers.append(keeper)
             pulses.append(pulse)
+        if settings.gates:
+            held = gate_leases(keepers[0] if keepers else None, log)
+            gates = _gates(settings, run, cluster, ports, registry, held, demands=lambda: coordinator.demands)
+            threading.Thread(target=gates.run, args=(stopped,), name="gates", daemon=True).start()
         if run.address:
             answers = Answers(
                 settings,
@@ -107,6 +120,43 @@ def run_coordinator(
             port = stack.enter_context(served(answers, ListenAddress.parse(run.address)))
             log.info("http_served", address=run.address, port=port)
         coordinator.run()
+
+
+def _gates(
+    settings: CoordinatorSettings,
+    run: RunSettings,
+    cluster: Cluster | None,
+    ports: CoordinatorPorts,
+    registry: prometheus.CollectorRegistry,
+    leases: GateLeases,
+    *,
+    demands: Callable[[], Mapping[str, int]],
+) -> GateKeeper:
+    if cluster is None:
+        raise InputError(
+            "demand_gates scale workloads, and without Kubernetes there are none: leave --no-kubernetes out, or them"
+        )
+    component = names.COORDINATOR_COMPONENT
+    events = KubernetesEvents(cluster, component=component, instance=run.identity, clock=ports.clock, log=ports.log)
+
+    def free_mib(rule: GateRule) -> int | None:
+        facts = ports.engines.facts().get(rule.workload.tenant)
+        return None if facts is None else facts.free_mib
+
+    return GateKeeper(
+        GatePorts(
+            cluster=cluster,
+            leases=leases,
+            leadership=ports.leadership,
+            events=events,
+            metrics=PrometheusGateMetrics(registry, [rule.name for rule in settings.gates]),
+            clock=ports.clock,
+            log=ports.log,
+            free_mib=free_mib,
+            demands=demands,
+        ),
+        settings.gates,
+    )
 
 
 def coordinator_log() -> JsonLog:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
+from helpers.domain.demand_gates.rules import GateRule, gate_rules
 from helpers.domain.estate.coordinator import Coordinator, Engine, Immich, Lane, Redis
 from helpers.domain.estate.model import Estate
 from helpers.domain.lanes.windows import is_open, next_change_at
@@ -75,6 +76,7 @@ class CoordinatorSettings(_Settings):
     lanes: tuple[LaneRule, ...]
     engines: tuple[EngineRule, ...] = ()
     immich: Immich | None = None
+    gates: tuple[GateRule, ...] = ()
     leases: LeaseSettings | None = None
     ttl_seconds: float
     poll_seconds: float
@@ -115,6 +117,7 @@ def coordinator_settings(estate: Estate) -> CoordinatorSettings | None:
         lanes=_lanes(estate, block),
         engines=_engines(estate, block.engines),
         immich=block.immich,
+        gates=gate_rules(estate, "coordinator"),
         leases=lease_settings(estate),
         ttl_seconds=block.ttl_seconds,
         poll_seconds=block.poll_seconds,
