@@ -134,8 +134,11 @@ def quick(settings: CoordinatorSettings, redis_url: str, exporter: LabExporter, 
     """The same with the lab's addresses, and gates that need seconds where others need minutes."""
     document = json.loads(settings.to_json())
     document["redis"]["url"] = redis_url
+    url = f"http://127.0.0.1:{exporter.port}/metrics"
     for engine in document["engines"]:
-        engine["engine"]["exporter_url"] = f"http://127.0.0.1:{exporter.port}/metrics"
+        engine["engine"]["exporter_url"] = url
+    for node in (document["leases"] or {"nodes": []})["nodes"]:
+        node["exporter_url"] = url
     for rule in document["gates"]:
         rule["gate"] |= {"open_after_seconds": 1, "close_after_seconds": 2, **fields}
     return CoordinatorSettings.model_validate_json(json.dumps(document))
