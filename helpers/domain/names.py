@@ -60,6 +60,7 @@ WEBHOOK_SERVICE = "gpu-webhook"
 WEBHOOK_SECRET = "gpu-webhook-certificate"  # noqa: S105 - the Secret's name
 WEBHOOK_CONFIGURATION = "gpu-directory-injector"
 
+KEDA_PAUSED_ANNOTATION = "autoscaling.keda.sh/paused"
 DEVICE_PLUGIN_CONFIG_LABEL = "nvidia.com/device-plugin.config"
 
 DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
@@ -81,6 +82,11 @@ def is_dns_subdomain(text: str) -> bool:
 def is_qualified_name(text: str) -> bool:
     """Whether `text` is a label or annotation key: `name` or `prefix/name`."""
     return re.fullmatch(QUALIFIED_NAME, text) is not None
+
+
+def scaled_object_name(gate: str) -> str:
+    """The ScaledObject of a demand gate that KEDA scales."""
+    return f"gpumem-{gate}"
 
 
 def is_pod_of(kind: str, workload: str, pod: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from helpers.domain import names
 from helpers.domain.budget import API_VERSION
 from helpers.domain.demand_gates.cron import cron_span, is_always
 from helpers.domain.demand_gates.rules import GateRule, gate_rules
@@ -14,7 +15,6 @@ from helpers.domain.estate.windows import LaneWindow
 from helpers.rendering import monitoring_queries as q
 from helpers.rendering.objects import address_of
 
-PAUSED_ANNOTATION = "autoscaling.keda.sh/paused"
 _STEP_SECONDS = 5
 # Outside its hours a cron trigger says 0, and in older versions 1; so it is told 2 for inside.
 _INSIDE = 2
@@ -55,9 +55,9 @@ def _scaled_object(estate: Estate, keda: Keda, rule: GateRule) -> dict[str, Any]
     }
     return {
         "address": address_of("scaled-object", rule.name),
-        "name": f"gpumem-{rule.name}",
+        "name": names.scaled_object_name(rule.name),
         "namespace": rule.workload.namespace,
-        "annotations": {PAUSED_ANNOTATION: "true"} if rule.gate.dry_run else {},
+        "annotations": {names.KEDA_PAUSED_ANNOTATION: "true"} if rule.gate.dry_run else {},
         "spec": spec,
     }
 

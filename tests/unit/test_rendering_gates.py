@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from helpers.domain.demand_gates.rules import release_note
 from helpers.domain.estate.model import Estate
 from helpers.domain.lanes.settings import CoordinatorSettings, coordinator_settings
 from helpers.rendering.render import render
@@ -108,6 +109,13 @@ def test_a_dry_run_is_a_paused_scaled_object(with_keda: Estate) -> None:
     dry = guide_estate(**KEDA | {"dry_run: false": "dry_run: true"})
     found = objects(dry)["scaled-object-vllm"]["metadata"]
     assert found["annotations"] == {"autoscaling.keda.sh/paused": "true"}
+
+
+def test_who_releases_what_keda_scales_is_told_to_pause_it_by_its_name(with_keda: Estate) -> None:
+    command = "kubectl -n ai-dev annotate scaledobject gpumem-vllm autoscaling.keda.sh/paused=true"
+    assert command in release_note(with_keda, "vllm")
+    assert objects(with_keda)["scaled-object-vllm"]["metadata"]["name"] == "gpumem-vllm"
+    assert release_note(with_keda, "plex") == ""
 
 
 def test_the_coordinator_leaves_to_keda_what_is_kedas(with_keda: Estate) -> None:

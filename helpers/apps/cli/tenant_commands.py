@@ -21,7 +21,7 @@ from helpers.apps.cli.context import (
 )
 from helpers.domain import names
 from helpers.domain.budget import BudgetFields, WorkloadIdentity, budget_fields, workload_identity
-from helpers.domain.demand_gates.rules import first_replicas, is_gated
+from helpers.domain.demand_gates.rules import first_replicas, is_gated, release_note
 from helpers.domain.errors import InputError
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
@@ -148,6 +148,8 @@ def release(tenant: str, estate_file: Path, kubeconfig: Path | None, context: st
     cluster = connect_cluster(kubeconfig, context)
     gated = is_gated(estate, tenant)
     _say(release_workload(cluster, workload_identity(found), estate.label_prefix, gated=gated, dry_run=dry_run))
+    if note := release_note(estate, tenant):
+        click.echo(note, err=True)
 
 
 @click.command()

@@ -79,6 +79,16 @@ def is_gated(estate: Estate, tenant: str) -> bool:
     return any(rule.workload.tenant == tenant and not rule.gate.dry_run for rule in rules)
 
 
+def release_note(estate: Estate, tenant: str) -> str:
+    """What a person who releases `tenant` must do besides; empty: nothing."""
+    for rule in gate_rules(estate, "keda"):
+        if rule.workload.tenant == tenant and not rule.gate.dry_run:
+            what = f"scaledobject {names.scaled_object_name(rule.name)} {names.KEDA_PAUSED_ANNOTATION}=true"
+            command = f"kubectl -n {rule.workload.namespace} annotate {what}"
+            return f"KEDA scales {tenant} and knows no release; it stays released only with: {command}"
+    return ""
+
+
 def first_replicas(estate: Estate, tenant: Tenant) -> int:
     """Replicas that a rendered workload gets when it is made: a gated one waits for its gate."""
     gates = estate.coordinator.demand_gates if estate.coordinator is not None else ()
