@@ -109,15 +109,6 @@ def test_annotations_are_added_to_a_pod_that_has_none() -> None:
     assert patched(document, Desk(note).answer(document))["metadata"]["annotations"] == {"gpumem.io/cap": "x"}
 
 
-def test_a_rule_that_writes_into_what_it_was_given_is_seen_all_the_same() -> None:
-    def write(pod: Pod, request: PodRequest) -> Decision:
-        pod["spec"]["runtimeClassName"] = "nvidia"
-        return Decision(pod)
-
-    document = review()
-    assert patched(document, Desk(write).answer(document))["spec"]["runtimeClassName"] == "nvidia"
-
-
 def test_all_denials_are_in_the_message_and_in_the_log() -> None:
     def refuse(pod: Pod, request: PodRequest) -> Decision:
         return Decision(pod, denials=("No.", "And no."), warnings=("Hm.",), applied=(Applied("denied", "No."),))
