@@ -61,14 +61,16 @@ class GateKeeper:
         self._gates = [_Gate(rule) for rule in rules]
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Looks once a second until `stop()`."""
+        """Looks once a second until `stop()`, which is asked before each gate: an API that is silent takes its time."""
         while not stop():
-            self.look()
+            self.look(stop)
             self._ports.clock.sleep_seconds(LOOK_SECONDS)
 
-    def look(self) -> None:
+    def look(self, stop: Callable[[], bool] = lambda: False) -> None:
         """One look at each gate; nothing where this process does not lead."""
         for gate in self._gates:
+            if stop():
+                return
             if not self._ports.leadership.leads():
                 # Whoever led meanwhile may have done anything: nothing is remembered.
                 gate.timers, gate.gone_at = GateTimers(), None

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
-
-import prometheus_client as prometheus
+from collections.abc import Callable
 
 from helpers.adapters.bullmq_clients.hands import BullmqHands
 from helpers.adapters.clock import SystemClock
 from helpers.adapters.coordinator_metrics import PrometheusCoordinatorMetrics
-from helpers.adapters.events import KubernetesEvents
 from helpers.adapters.exporter_scrape import HttpExporters
-from helpers.adapters.gate_metrics import PrometheusGateMetrics
 from helpers.adapters.immich_queues import EitherHands, ImmichHands
 from helpers.adapters.lease import LeaderElection
 from helpers.adapters.logging_ import JsonLog, failure_logged
@@ -23,22 +19,18 @@ from helpers.adapters.process import Pulse, installed_version, stopped_by_signal
 from helpers.adapters.redis_.board import RedisBoard, RedisLeadership
 from helpers.adapters.redis_.connection import with_password
 from helpers.adapters.redis_.queue_view import RedisQueues
+from helpers.apps.coordinator.gates import GateWorld, run_gates
 from helpers.apps.coordinator.leases import LeaseWorld, run_leases
 from helpers.apps.coordinator.server import Answers, served
 from helpers.apps.coordinator.settings import RunSettings
 from helpers.domain import names
-from helpers.domain.demand_gates.rules import GateRule
-from helpers.domain.errors import InputError
 from helpers.domain.lanes.settings import CoordinatorSettings
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster
-from helpers.ports.gates import GateLeases
 from helpers.ports.leadership import Leadership
 from helpers.ports.log import Log
 from helpers.services.coordinator import Coordinator, CoordinatorPorts
 from helpers.services.coordinator_engines import EngineWatch
-from helpers.services.demand_gates import GateKeeper, GatePorts
-from helpers.services.gate_leases import gate_leases
 from helpers.services.leases import LeaseKeeper
 
 # Longer than a turn in which Redis, the clients and the API server all time out.
@@ -106,9 +98,8 @@ def run_coordinator(
             keepers.append(keeper)
             pulses.append(pulse)
         if settings.gates:
-            held = gate_leases(keepers[0] if keepers else None, log)
-            gates = _gates(settings, run, cluster, ports, registry, held, demands=lambda: coordinator.demands)
-            threading.Thread(target=gates.run, args=(stopped,), name="gates", daemon=True).start()
+            gates = GateWorld(settings, run, cluster, registry, keepers[0] if keepers else None, stopped)
+            pulses.append(run_gates(gates, ports, lambda: coordinator.demands))
         if run.address:
             answers = Answers(
                 settings,
@@ -120,43 +111,6 @@ def run_coordinator(
             port = stack.enter_context(served(answers, ListenAddress.parse(run.address)))
             log.info("http_served", address=run.address, port=port)
         coordinator.run()
-
-
-def _gates(
-    settings: CoordinatorSettings,
-    run: RunSettings,
-    cluster: Cluster | None,
-    ports: CoordinatorPorts,
-    registry: prometheus.CollectorRegistry,
-    leases: GateLeases,
-    *,
-    demands: Callable[[], Mapping[str, int]],
-) -> GateKeeper:
-    if cluster is None:
-        raise InputError(
-            "demand_gates scale workloads, and without Kubernetes there are none: leave --no-kubernetes out, or them"
-        )
-    component = names.COORDINATOR_COMPONENT
-    events = KubernetesEvents(cluster, component=component, instance=run.identity, clock=ports.clock, log=ports.log)
-
-    def free_mib(rule: GateRule) -> int | None:
-        facts = ports.engines.facts().get(rule.workload.tenant)
-        return None if facts is None else facts.free_mib
-
-    return GateKeeper(
-        GatePorts(
-            cluster=cluster,
-            leases=leases,
-            leadership=ports.leadership,
-            events=events,
-            metrics=PrometheusGateMetrics(registry, [rule.name for rule in settings.gates]),
-            clock=ports.clock,
-            log=ports.log,
-            free_mib=free_mib,
-            demands=demands,
-        ),
-        settings.gates,
-    )
 
 
 def coordinator_log() -> JsonLog:
