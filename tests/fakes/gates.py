@@ -85,9 +85,14 @@ class FakeGateMetrics:
         self.acts.append((gate, act, outcome))
 
 
+def guide_text() -> str:
+    """The estate of docs/guides/demand-gates.md."""
+    return GUIDE.read_text().split("```yaml\n", 1)[1].split("```", 1)[0]
+
+
 def guide_estate(**replaced: str) -> Estate:
-    """The estate of docs/guides/demand-gates.md with each key's text replaced once by its value."""
-    text = GUIDE.read_text().split("```yaml\n", 1)[1].split("```", 1)[0]
+    """That estate with each key's text replaced once by its value."""
+    text = guide_text()
     for old, new in replaced.items():
         assert old in text, f"the guide's estate does not hold {old!r}"
         text = text.replace(old, new, 1)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from helpers.ports.cluster import ObjectRef
 from helpers.services.demand_gates import GateKeeper, GatePorts
 from helpers.services.release import release, restore, set_replicas
 from tests.fakes.cluster import FakeCluster
-from tests.fakes.gates import RELEASED, FakeGateLeases, FakeGateMetrics, gate_rule
+from tests.fakes.gates import RELEASED, FakeGateLeases, FakeGateMetrics, gate_rule, guide_text
 from tests.fakes.lanes import EVENING, NIGHT, NOON
 from tests.fakes.outside import FakeClock, FakeEvents, FakeLeadership, FakeLog
 
@@ -302,3 +305,13 @@ def test_a_conflict_is_no_failure() -> None:
     world.cluster.fail_next("patch", Conflict("409"))
     world.look(2)
     assert world.metrics.acts == [("training", "open", "overtaken"), ("training", "open", "done")]
+
+
+def test_a_plain_process_refuses_gates_with_the_repair(tmp_path: Path) -> None:
+    """In a process of its own: the threads that it starts look at addresses that are not there."""
+    estate = tmp_path / "gpumem.yaml"
+    estate.write_text(guide_text())
+    command = [sys.executable, "-m", "helpers.apps.cli", "coordinator", "run", "--no-kubernetes", "-f", str(estate)]
+    answer = subprocess.run([*command, "--address", ""], capture_output=True, text=True, timeout=120)
+    assert answer.returncode == 2
+    assert "leave --no-kubernetes out, or them" in answer.stderr
