@@ -12,6 +12,7 @@ from helpers.domain.demand_gates.decision import GateVerdict, decide
 from helpers.domain.demand_gates.facts import GateFacts, GateTimers, LeaseState, WorkloadFacts
 from helpers.domain.demand_gates.rules import GateRule
 from helpers.domain.errors import ClusterError, Conflict
+from helpers.domain.lanes.engines import EngineFacts
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 from helpers.ports.events import Events
@@ -27,7 +28,7 @@ class GatePorts:
     """What the gates work with.
 
     Attributes:
-        free_mib: The measured free memory for a gate's tenant; None: not known.
+        engine: What was measured last for a gate's tenant; None: nothing yet.
         demands: `{lane: jobs}` that run or would; a lane that is absent is not known.
     """
 
@@ -38,19 +39,23 @@ class GatePorts:
     metrics: GateMetrics
     clock: Clock
     log: Log
-    free_mib: Callable[[GateRule], int | None]
+    engine: Callable[[GateRule], EngineFacts | None]
     demands: Callable[[], Mapping[str, int]]
 
 
 @dataclass
 class _Gate:
-    """One gate between two looks. `gone_at`: the version of the workload whose pods were seen to be gone."""
+    """One gate between two looks.
+
+    `gone_at`: the version of the workload whose pods were seen to be gone. `holds`: it has its lease.
+    """
 
     rule: GateRule
     timers: GateTimers = field(default_factory=GateTimers)
     said: tuple[str, str] = ("", "")
     problem: str = ""
     gone_at: int | None = None
+    holds: bool = False
 
 
 class GateKeeper:
@@ -73,7 +78,7 @@ class GateKeeper:
                 return
             if not self._ports.leadership.leads():
                 # Whoever led meanwhile may have done anything: nothing is remembered.
-                gate.timers, gate.gone_at = GateTimers(), None
+                gate.timers, gate.gone_at, gate.holds = GateTimers(), None, False
                 continue
             try:
                 self._look_at(gate)
@@ -86,19 +91,22 @@ class GateKeeper:
         ports, rule = self._ports, gate.rule
         found = ports.cluster.get(_ref(rule))
         workload = None if found is None else self._workload(gate, found)
+        engine = ports.engine(rule)
         facts = GateFacts(
             now_at=ports.clock.now_at(),
             now_seconds=ports.clock.monotonic_seconds(),
             workload=workload,
-            free_mib=ports.free_mib(rule),
+            free_mib=None if engine is None else engine.free_mib,
             demand_count=1 if rule.jobs_lane is None else ports.demands().get(rule.jobs_lane),
             lease=self._lease(gate, workload),
+            to_come_mib=0 if engine is None else self._to_come_mib(rule, engine),
         )
         verdict, gate.timers = decide(rule, facts, gate.timers)
         ports.metrics.judged(verdict, None if workload is None else workload.replicas > 0)
         self._say(gate, verdict)
         if not rule.gate.dry_run:
             self._wish(rule, verdict)
+            gate.holds = ports.leases.state(rule) == "granted"
         if verdict.act is not None and found is not None:
             self._act(gate, found, verdict)
 
@@ -129,6 +137,12 @@ class GateKeeper:
         # A dry run takes nothing from others: it is as if the book had said yes at once.
         runs = workload is not None and workload.replicas > 0
         return "granted" if runs or gate.timers.taking else "none"
+
+    def _to_come_mib(self, rule: GateRule, engine: EngineFacts) -> int:
+        """What the other gates of that node hold leases of and do not use yet: a model takes its time to load."""
+        others = [gate.rule for gate in self._gates if gate.holds and gate.rule.name != rule.name]
+        there = [other for other in others if other.node == rule.node]
+        return sum(max(0, other.need_mib - other.used_mib(engine.pods_mib)) for other in there)
 
     def _wish(self, rule: GateRule, verdict: GateVerdict) -> None:
         leases = self._ports.leases

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 
-from helpers.domain import names
 from helpers.domain.demand_gates.facts import LeaseState
 from helpers.domain.demand_gates.rules import GateRule
 from helpers.domain.errors import DependencyError
@@ -114,13 +113,7 @@ class BookLeases:
         cards = self._keeper.cards.facts().get(rule.node)
         if not cards or any(card.free_mib is None for card in cards):
             return None
-        one = rule.workload
-        return sum(
-            mib
-            for card in cards
-            for (namespace, pod), mib in card.pods_mib.items()
-            if namespace == one.namespace and names.is_pod_of(one.kind, one.workload, pod)
-        )
+        return sum(rule.used_mib(card.pods_mib) for card in cards)
 
     def _complain(self, rule: GateRule, reason: str) -> None:
         if self._said.get(rule.name) != reason:

@@ -14,6 +14,7 @@ from helpers.domain.budget import WorkloadIdentity
 from helpers.domain.demand_gates.decision import FREED_SECONDS, GateReason
 from helpers.domain.demand_gates.rules import GateRule
 from helpers.domain.errors import ClusterError, Conflict
+from helpers.domain.lanes.engines import EngineFacts
 from helpers.ports.cluster import ObjectRef
 from helpers.services.demand_gates import GateKeeper, GatePorts
 from helpers.services.release import release, restore, set_replicas
@@ -43,7 +44,7 @@ class ScaleClock(FakeClock):
 class World:
     """One gate, its workload with `replicas`, and everything around it."""
 
-    def __init__(self, rule: GateRule | None = None, replicas: int = 0) -> None:
+    def __init__(self, rule: GateRule | None = None, *others: GateRule, replicas: int = 0) -> None:
         self.cluster = FakeCluster()
         self.leases = FakeGateLeases()
         self.leadership = FakeLeadership()
@@ -52,19 +53,21 @@ class World:
         self.clock = ScaleClock()
         self.log = FakeLog()
         self.free_mib: int | None = 8000
+        self.pods_mib: dict[tuple[str, str], int] = {}
         self.jobs: dict[str, int] = {"batch": 1}
-        self.cluster.add(
-            {
-                "apiVersion": "apps/v1",
-                "kind": "Deployment",
-                "metadata": {"name": "training", "namespace": "ai-dev"},
-                "spec": {
-                    "replicas": replicas,
-                    "selector": {"matchLabels": LABELS},
-                    "template": {"spec": {"containers": [{"name": "main"}]}},
-                },
-            }
-        )
+        for name in ("training", *(other.name for other in others)):
+            self.cluster.add(
+                {
+                    "apiVersion": "apps/v1",
+                    "kind": "Deployment",
+                    "metadata": {"name": name, "namespace": "ai-dev"},
+                    "spec": {
+                        "replicas": replicas,
+                        "selector": {"matchLabels": {"app": name}},
+                        "template": {"spec": {"containers": [{"name": "main"}]}},
+                    },
+                }
+            )
         ports = GatePorts(
             cluster=self.cluster,
             leases=self.leases,
@@ -73,10 +76,10 @@ class World:
             metrics=self.metrics,
             clock=self.clock,
             log=self.log,
-            free_mib=lambda _: self.free_mib,
+            engine=lambda rule: EngineFacts(rule.workload.tenant, free_mib=self.free_mib, pods_mib=self.pods_mib),
             demands=lambda: self.jobs,
         )
-        self.keeper = GateKeeper(ports, [rule or gate_rule(windows=[NIGHT])])
+        self.keeper = GateKeeper(ports, [rule or gate_rule(windows=[NIGHT]), *others])
 
     def look(self, times: int = 1) -> None:
         for _ in range(times):
@@ -241,6 +244,31 @@ def test_a_dry_run_beside_a_workload_that_runs_says_when_it_would_close() -> Non
     world.clock.at = NOON
     world.look(3)
     assert (world.replicas, world.said()) == (1, ["GpumemGateWouldClose"])
+
+
+def test_what_another_gate_was_granted_and_has_not_taken_yet_is_nobody_elses() -> None:
+    """Both see 11000 MiB free, and a model takes its time to load: one of the two waits."""
+    world = World(gate_rule("training"), gate_rule("vllm"))
+    world.free_mib = 11000
+    world.look(5)
+    vllm = ObjectRef("apps/v1", "Deployment", "vllm", "ai-dev")
+    assert (world.replicas, world.cluster.now(vllm)["spec"]["replicas"]) == (1, 0)
+    assert world.metrics.verdicts["vllm"].reason is GateReason.MEMORY
+    assert "less 5000 that other gates were granted" in world.metrics.verdicts["vllm"].text
+    # It took 4900 of its 5000, and 6380 are left besides the 100 that may still come: room for the other.
+    world.free_mib, world.pods_mib = 6380, {("ai-dev", "training-7d4f9c6b5-abcde"): 4900}
+    world.look(5)
+    assert world.cluster.now(vllm)["spec"]["replicas"] == 1
+
+
+def test_memory_that_went_between_the_lease_and_the_opening_keeps_it_closed() -> None:
+    world = World()
+    world.look()
+    world.free_mib = 4999
+    world.look(3)
+    assert (world.replicas, world.reason) == (0, GateReason.ENDING)
+    world.look(int(FREED_SECONDS))
+    assert world.leases.states["training"] == "none"
 
 
 def test_only_the_leader_looks_and_the_next_one_starts_afresh() -> None:

@@ -59,6 +59,7 @@ def test_it_tells_the_book_what_its_own_pods_use_and_no_others() -> None:
     leases, _ = gate_book(bench)
     leases.take(rule())
     bench.cards.cards = (card(3000, trainer_7d4f9c6b5_abcde=2500, other_7d4f9c6b5_abcde=900),)
+    bench.store.pass_seconds(1)
     leases.keep(rule())
     leases.state(rule())
     (lease,) = bench.keeper.book.granted()

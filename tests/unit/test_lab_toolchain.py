@@ -62,7 +62,7 @@ def test_a_program_on_request_is_added_to_those_that_are_there(go_log: Path) -> 
 
 def test_keda_is_built_on_request_alone_and_from_its_own_lock(go_log: Path) -> None:
     toolchain.ensure_tools(lambda _: None, ["kubelet"])
-    assert "keda" not in go_log.read_text()
+    assert "kedacore" not in go_log.read_text()
     assert toolchain.built_keda() is None
     tools = toolchain.ensure_keda(lambda _: None)
     assert sorted(tools) == ["keda-adapter", "keda-operator"]

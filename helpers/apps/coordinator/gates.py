@@ -13,7 +13,6 @@ from helpers.adapters.gate_metrics import PrometheusGateMetrics
 from helpers.adapters.process import Pulse
 from helpers.apps.coordinator.settings import RunSettings
 from helpers.domain import names
-from helpers.domain.demand_gates.rules import GateRule
 from helpers.domain.errors import InputError
 from helpers.domain.lanes.settings import CoordinatorSettings
 from helpers.ports.cluster import Cluster
@@ -50,11 +49,6 @@ def run_gates(world: GateWorld, ports: CoordinatorPorts, demands: Callable[[], M
             "demand_gates scale workloads, and without Kubernetes there are none: leave --no-kubernetes out, or them"
         )
     component, instance = names.COORDINATOR_COMPONENT, world.run.identity
-
-    def free_mib(rule: GateRule) -> int | None:
-        facts = ports.engines.facts().get(rule.workload.tenant)
-        return None if facts is None else facts.free_mib
-
     keeper = GateKeeper(
         GatePorts(
             cluster=cluster,
@@ -64,7 +58,7 @@ def run_gates(world: GateWorld, ports: CoordinatorPorts, demands: Callable[[], M
             metrics=PrometheusGateMetrics(world.registry, [rule.name for rule in world.settings.gates]),
             clock=clock,
             log=log,
-            free_mib=free_mib,
+            engine=lambda rule: ports.engines.facts().get(rule.workload.tenant),
             demands=demands,
         ),
         world.settings.gates,

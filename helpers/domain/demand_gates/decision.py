@@ -136,14 +136,18 @@ def _no_use(rule: GateRule, facts: GateFacts) -> tuple[GateReason, str] | None:
 
 
 def _no_room(rule: GateRule, facts: GateFacts, timers: GateTimers) -> tuple[GateReason, str] | None:
+    room_mib = facts.room_mib
+    if room_mib is None:
+        return GateReason.UNKNOWN, "the free memory is not known"
+    taken = f" less {facts.to_come_mib} that other gates were granted" if facts.to_come_mib else ""
     if facts.lease == "granted":
-        return None  # the book measured it, and keeps it from others
+        # Whoever granted it counted the margin; what it needs itself must still be there.
+        text = f"{facts.free_mib} MiB free{taken}, {rule.need_mib} are needed"
+        return (GateReason.MEMORY, text) if room_mib < rule.need_mib else None
     if facts.lease is None:
         return GateReason.UNKNOWN, "the book of leases does not answer"
-    if facts.free_mib is None:
-        return GateReason.UNKNOWN, "the free memory is not known"
-    if facts.free_mib < rule.opens_at_mib:
-        text = f"{facts.free_mib} MiB free, {rule.need_mib} and {rule.margin_mib} above it are needed"
+    if room_mib < rule.opens_at_mib:
+        text = f"{facts.free_mib} MiB free{taken}, {rule.need_mib} and {rule.margin_mib} above it are needed"
         return GateReason.MEMORY, text
     least_seconds = rule.gate.open_after_seconds
     if not _lasts(facts, timers.roomy_seconds, least_seconds):
@@ -153,7 +157,7 @@ def _no_room(rule: GateRule, facts: GateFacts, timers: GateTimers) -> tuple[Gate
 
 def _timed(rule: GateRule, facts: GateFacts, timers: GateTimers) -> GateTimers:
     """An unknown keeps a timer that runs, so that one silent look starts nothing afresh."""
-    workload, free = facts.workload, facts.free_mib
+    workload, free, room = facts.workload, facts.free_mib, facts.room_mib
     runs = workload is not None and workload.replicas > 0
     gone = workload is None or (workload.replicas == 0 and workload.pods_count == 0)
 
@@ -165,7 +169,7 @@ def _timed(rule: GateRule, facts: GateFacts, timers: GateTimers) -> GateTimers:
         return facts.now_seconds if before is None else before
 
     return GateTimers(
-        roomy_seconds=since(timers.roomy_seconds, None if free is None else not runs and free >= rule.opens_at_mib),
+        roomy_seconds=since(timers.roomy_seconds, None if room is None else not runs and room >= rule.opens_at_mib),
         short_seconds=since(timers.short_seconds, None if free is None else runs and free < rule.close_free_mib),
         idle_seconds=since(
             timers.idle_seconds, None if facts.demand_count is None else runs and not facts.demand_count

@@ -28,6 +28,7 @@ class GateFacts:
     """One look.
 
     `workload`: None where it is not there. `free_mib`: free on the freest card of its node.
+    `to_come_mib`: what other gates there were granted and have not taken of it yet.
     `demand_count`: jobs that would run if the gate were open; 1 for a gate without a lane. `lease`:
     what the book says; None where it does not answer.
     """
@@ -38,6 +39,12 @@ class GateFacts:
     free_mib: int | None
     demand_count: int | None
     lease: LeaseState | None = "none"
+    to_come_mib: int = 0
+
+    @property
+    def room_mib(self) -> int | None:
+        """What is free and nobody else's; None: not known."""
+        return None if self.free_mib is None else self.free_mib - self.to_come_mib
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
@@ -55,6 +56,15 @@ class GateRule(BaseModel):
     def opens_at_mib(self) -> int:
         """The free MiB from which it may open."""
         return self.need_mib + self.margin_mib
+
+    def used_mib(self, pods_mib: Mapping[tuple[str, str], int]) -> int:
+        """What its workload's pods use, of `{(namespace, pod): MiB}`."""
+        one = self.workload
+        return sum(
+            mib
+            for (namespace, pod), mib in pods_mib.items()
+            if namespace == one.namespace and names.is_pod_of(one.kind, one.workload, pod)
+        )
 
     def may_run(self, at: datetime) -> bool:
         """Whether one of its windows is open at `at`, and one of its lane's."""

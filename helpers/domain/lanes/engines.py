@@ -8,7 +8,7 @@ an exporter that does not answer makes the tenant away, which closes its lanes a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from helpers.domain.lanes.decision import is_busy
 from helpers.domain.lanes.facts import Situation
@@ -21,13 +21,15 @@ class EngineFacts:
 
     `problem`: why server or exporter did not answer; empty: both that are declared did. `loaded`:
     `{model: MiB}`, None where no server is declared or it did not answer. `free_mib`: the most free
-    memory that one card of the node shows, None where it was not measured.
+    memory that one card of the node shows, None where it was not measured. `pods_mib`: what each pod there
+    uses, `{(namespace, pod): MiB}`.
     """
 
     tenant: str
     problem: str = ""
     loaded: Mapping[str, int] | None = None
     free_mib: int | None = None
+    pods_mib: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
