@@ -109,12 +109,13 @@ def keda(lab: Lab, tools: Mapping[str, Path]) -> Iterator[Keda]:
     ]
     try:
         lab.spawn("keda-operator", operator, environment | {"POD_NAME": "keda-operator-0"})
-        lab.spawn("keda-adapter", adapter, environment)
+        lab.spawn("keda-adapter", adapter, environment | {"KUBECONFIG": str(lab.kubeconfig)})
         _register(lab, secure)
         yield Keda(lab)
     finally:
         # Before the adapter: an API that does not answer would hold up every deletion of a namespace.
-        api.delete(f"/apis/apiregistration.k8s.io/v1/apiservices/{_EXTERNAL_METRICS}")
+        # By a new client: the server may have closed the old one's idle connection.
+        lab.api().delete(f"/apis/apiregistration.k8s.io/v1/apiservices/{_EXTERNAL_METRICS}")
         lab.stop("keda-adapter")
         lab.stop("keda-operator")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -85,6 +86,12 @@ class Scene:
     coordinator: CoordinatorProcess
     prometheus_url: str
 
+    def waiting_count(self) -> int:
+        """Jobs that wait, as the coordinator sees them."""
+        with urllib.request.urlopen(f"{self.coordinator.url}/v1/lanes", timeout=10) as answer:
+            (lane,) = json.load(answer)["lanes"]
+        return int(lane["waiting_count"])
+
     def replicas(self, one: tuple[str, str]) -> int:
         return self.tenants.replicas(*one)
 
@@ -154,7 +161,8 @@ def test_it_runs_while_work_waits_and_its_lane_is_open_and_not_while_the_queue_i
         scene.application.ask("pause", queue=QUEUE)
         wait_for(lambda: scene.replicas(VLLM) == 0)
         time.sleep(LONG_SECONDS)
-        assert scene.replicas(VLLM) == 0  # three jobs wait all the while
+        assert scene.replicas(VLLM) == 0
+        assert scene.waiting_count() == 3  # all the while
         scene.application.ask("resume", queue=QUEUE)
         wait_for(lambda: "vllm-server" in scene.tenants.pods("Running"))
         scene.tenants.lab.set_usage("ai", "tts", 6000)
