@@ -47,6 +47,8 @@ LEASE_RESOURCE = "leases"
 LEASE_VERBS = ("create", "get", "list", "update", "delete")
 LEASE_TLS_PATH = "/etc/gpumem-leases-tls"
 ENV_LEASES_URL = "GPUMEM_LEASES_URL"
+# Holds v4, v5 and v6, each with one major of BullMQ's client in its node_modules.
+ENV_BULLMQ_CLIENTS = "GPUMEM_BULLMQ_CLIENTS"
 # The admission webhook. What runs is the injector; what the cluster sees of it is called gpu-webhook.
 INJECTOR_COMPONENT = "gpumem-injector"
 INJECTOR_SERVICE_ACCOUNT = "gpumem-injector"

@@ -61,8 +61,9 @@ class _Gate:
 class GateKeeper:
     """All gates of one process. `run` it, or (tests) `look` by hand."""
 
-    def __init__(self, ports: GatePorts, rules: Sequence[GateRule]) -> None:
+    def __init__(self, ports: GatePorts, rules: Sequence[GateRule], *, dry_run: bool = False) -> None:
         self._ports = ports
+        self._dry_run = dry_run
         self._gates = [_Gate(rule) for rule in rules]
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -104,7 +105,7 @@ class GateKeeper:
         verdict, gate.timers = decide(rule, facts, gate.timers)
         ports.metrics.judged(verdict, None if workload is None else workload.replicas > 0)
         self._say(gate, verdict)
-        if not rule.gate.dry_run:
+        if not self._is_dry(rule):
             self._wish(rule, verdict)
             gate.holds = ports.leases.state(rule) == "granted"
         if verdict.act is not None and found is not None:
@@ -132,7 +133,7 @@ class GateKeeper:
         return len([pod for pod in pods if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")])
 
     def _lease(self, gate: _Gate, workload: WorkloadFacts | None) -> LeaseState | None:
-        if not gate.rule.gate.dry_run:
+        if not self._is_dry(gate.rule):
             return self._ports.leases.state(gate.rule)
         # A dry run takes nothing from others: it is as if the book had said yes at once.
         runs = workload is not None and workload.replicas > 0
@@ -143,6 +144,9 @@ class GateKeeper:
         others = [gate.rule for gate in self._gates if gate.holds and gate.rule.name != rule.name]
         there = [other for other in others if other.node == rule.node]
         return sum(max(0, other.need_mib - other.used_mib(engine.pods_mib)) for other in there)
+
+    def _is_dry(self, rule: GateRule) -> bool:
+        return self._dry_run or rule.gate.dry_run
 
     def _wish(self, rule: GateRule, verdict: GateVerdict) -> None:
         leases = self._ports.leases
@@ -157,7 +161,7 @@ class GateKeeper:
         """Scales; written only if the workload still is what was read: whoever was quicker has their way."""
         ports, rule, act = self._ports, gate.rule, str(verdict.act)
         fields: dict[str, Any] = {"gate": rule.name, "tenant": rule.workload.tenant, "decision": act}
-        dry_run = rule.gate.dry_run
+        dry_run = self._is_dry(rule)
         patch = {
             "metadata": {"resourceVersion": found["metadata"]["resourceVersion"]},
             "spec": {"replicas": 1 if act == "open" else 0},

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.lab
 NODE, NAMESPACE, NAME = "gate-rights", "media", "plex"
 SETTINGS = coordinator_settings(guide_estate())
 assert SETTINGS is not None
-RIGHTS = (*coordinator_rights(), *gate_rights(SETTINGS.gates, NAMESPACE))
+RIGHTS = (*coordinator_rights(SETTINGS), *gate_rights(SETTINGS.gates, NAMESPACE))
 VERBS = sorted({f"{verb} {right.resource}" for right in gate_rights(SETTINGS.gates, NAMESPACE) for verb in right.verbs})
 
 Scene = tuple[GatedTenants, CoordinatorSettings]

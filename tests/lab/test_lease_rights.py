@@ -14,23 +14,24 @@ import pytest
 
 from helpers.domain import names
 from helpers.domain.lanes.rights import coordinator_rights
-from helpers.domain.leases.rights import holder_rights
+from helpers.domain.leases.rights import holder_rights, serving_rights
 from lab.api import Api, ApiError
 from lab.cluster import Lab
 from lab.programs import NoProgram, find_program
 from lab.queues.apps import wait_until
-from lab.queues.coordinators import CoordinatorProcess
+from lab.queues.coordinators import CoordinatorProcess, InCluster
 from lab.queues.stall import proxy
 from lab.redis_server import RedisServer, redis_server
 from lab.rights import grant_rights
 from lab.small_exporter import LabExporter, lab_exporter
+from tests.fakes.lanes import settings
 from tests.leases.scene import card_settings
 
 pytestmark = pytest.mark.lab
 
 HOME, TRAIN = "lease-home", "train"
 LEADING = ("get leases", "patch leases", "create leases")
-RIGHTS = coordinator_rights(leases=True)
+RIGHTS = (*coordinator_rights(settings()), *serving_rights())
 VERBS = sorted({f"{verb} {right.resource}" for right in RIGHTS for verb in right.verbs})
 ONE = "/run-0001"
 ASKED = {"tenant": "trainer", "mib": 8000, "lane": "day", "request_id": "run-0001"}
@@ -67,9 +68,11 @@ class Scene:
             text = kubeconfig.read_text().replace(str(api_port_of(self.lab)), str(api_port))
             kubeconfig = self.folder / "kubeconfig-through-proxy"
             kubeconfig.write_text(text)
-        arguments = ["--kubeconfig", str(kubeconfig), "--lease-namespace", HOME, "--lease-address", "127.0.0.1:0"]
-        settings = card_settings(self.redis.url, self.exporter, **leases)
-        running = CoordinatorProcess(settings, self.folder / "coordinator", arguments=arguments)
+        arguments = ["--lease-address", "127.0.0.1:0"]
+        declared = card_settings(self.redis.url, self.exporter, **leases)
+        running = CoordinatorProcess(
+            declared, self.folder / "coordinator", cluster=InCluster(kubeconfig, HOME), arguments=arguments
+        )
         self._stack.callback(running.kill)
         if served:
             wait_until(lambda: bool(running.of("leases_served")), "leases are served", 60)
@@ -134,7 +137,7 @@ def test_a_pods_own_token_is_enough_and_its_expiry_is_an_event_on_the_pod(scene:
     assert answer.status_code == 201, answer.text
     assert answer.json()["pod"] == "trainer-0"
     assert answer.json()["user"] == f"system:serviceaccount:{TRAIN}:holder"
-    wait_until(lambda: [one for one in scene.events() if one["reason"] == "GPULeaseExpired"], "the Event", 30)
+    wait_until(lambda: any(one["reason"] == "GPULeaseExpired" for one in scene.events()), "the Event", 30)
     (event,) = [one for one in scene.events() if one["reason"] == "GPULeaseExpired"]
     assert event["involvedObject"]["name"] == "trainer-0"
     assert "it was not renewed for 3 s" in event["message"]

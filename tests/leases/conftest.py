@@ -30,7 +30,7 @@ class LeaseScene:
 
     def __init__(self, folder: Path, redis: RedisServer, exporter: LabExporter, stack: ExitStack) -> None:
         self.folder, self.redis, self.exporter = folder, redis, exporter
-        self._stack = stack
+        self.stack = stack
         self._count = 0
         self.tokens = folder / "tokens"
         self.tokens.write_text(f"{TOKEN} trainer-user trainer\n")
@@ -38,11 +38,11 @@ class LeaseScene:
 
     def coordinator(self, *, url: str = "", lead: bool = True, **fields: Any) -> CoordinatorProcess:
         self._count += 1
-        arguments = ("--no-kubernetes", "--lease-address", "127.0.0.1:0", "--lease-tokens", str(self.tokens))
+        arguments = ("--lease-address", "127.0.0.1:0", "--lease-tokens", str(self.tokens))
         settings = card_settings(url or self.redis.url, self.exporter, **fields)
         folder = self.folder / f"coordinator-{self._count}"
         running = CoordinatorProcess(settings, folder, arguments=arguments)
-        self._stack.callback(running.kill)
+        self.stack.callback(running.kill)
         wait_until(lambda: bool(running.of("leases_served")), "leases are served", 30)
         if lead:
             running.ready()
@@ -51,10 +51,10 @@ class LeaseScene:
 
     def client(self, running: CoordinatorProcess) -> httpx.Client:
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        return self._stack.enter_context(httpx.Client(base_url=running.lease_url, headers=headers, timeout=10))
+        return self.stack.enter_context(httpx.Client(base_url=running.lease_url, headers=headers, timeout=10))
 
     def holder(self, running: CoordinatorProcess, mib: int, lane: str = "day", max_wait_seconds: float = 60) -> Holder:
-        return Holder(running.lease_url, mib, lane, max_wait_seconds, self._stack)
+        return Holder(running.lease_url, mib, lane, max_wait_seconds, self.stack)
 
 
 class Holder:

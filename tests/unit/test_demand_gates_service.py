@@ -44,7 +44,9 @@ class ScaleClock(FakeClock):
 class World:
     """One gate, its workload with `replicas`, and everything around it."""
 
-    def __init__(self, rule: GateRule | None = None, *others: GateRule, replicas: int = 0) -> None:
+    def __init__(
+        self, rule: GateRule | None = None, *others: GateRule, replicas: int = 0, dry_run: bool = False
+    ) -> None:
         self.cluster = FakeCluster()
         self.leases = FakeGateLeases()
         self.leadership = FakeLeadership()
@@ -79,7 +81,7 @@ class World:
             engine=lambda rule: EngineFacts(rule.workload.tenant, free_mib=self.free_mib, pods_mib=self.pods_mib),
             demands=lambda: self.jobs,
         )
-        self.keeper = GateKeeper(ports, [rule or gate_rule(windows=[NIGHT]), *others])
+        self.keeper = GateKeeper(ports, [rule or gate_rule(windows=[NIGHT]), *others], dry_run=dry_run)
 
     def look(self, times: int = 1) -> None:
         for _ in range(times):
@@ -235,6 +237,12 @@ def test_a_dry_run_says_it_once_and_scales_and_leases_nothing() -> None:
     world.clock.at = NOON
     world.look(3)
     assert world.reason is GateReason.WINDOW
+
+
+def test_a_dry_run_of_the_whole_coordinator_is_one_of_every_gate() -> None:
+    world = World(dry_run=True)
+    world.look(5)
+    assert (world.replicas, world.leases.states, world.said()) == (0, {}, ["GpumemGateWouldOpen"])
 
 
 def test_a_dry_run_beside_a_workload_that_runs_says_when_it_would_close() -> None:

@@ -87,7 +87,8 @@ def test_what_becomes_unknown_and_known_again_is_said_once() -> None:
     clock, log = FakeClock(), FakeLog()
     exporters = Exporters(clock)
     cards = LeaseCards(exporters, (node_rule(),), clock, log)
-    for fields in ({}, None, None, {}):
+    turns: list[dict[str, Any] | None] = [{}, None, None, {}]
+    for fields in turns:
         exporters.fields = fields
         cards.look()
     assert [event for _, event, _ in log.lines] == ["lease_cards_unknown", "lease_cards_measured"]

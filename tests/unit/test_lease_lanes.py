@@ -60,3 +60,17 @@ def test_a_model_leaves_the_memory_when_the_lanes_last_lease_has_ended_and_it_ha
     assert to_unload(cleaning(), just_over, facts) == ()
     (unload,) = to_unload(cleaning(), situation(busy_seconds={"day": 995.0}), facts)
     assert (unload.model, unload.why) == (MODEL, "day has come to rest")
+
+
+def test_a_model_that_a_lease_uses_stays_though_another_lane_wants_the_memory() -> None:
+    """As one that a running job uses: pausing and unloading take nothing away from who holds it."""
+    asking = rule("chat", "realtime", model="nomic-embed-text")
+    day = lane_rule("day", "ollama", model=MODEL)
+    engine = EngineRule(
+        engine=Engine(tenant="ollama", ollama_url="http://127.0.0.1:11434"), node="desk", one_model=True
+    )
+    declared = settings(asking, day, engines=(engine,))
+    facts = {"ollama": EngineFacts("ollama", loaded={MODEL: 4608})}
+    wanted = queue("chat", wait_count=1)
+    assert to_unload(declared, situation(wanted, leased_mib={"ollama": {"day": 4608}}), facts) == ()
+    assert [one.model for one in to_unload(declared, situation(wanted), facts)] == [MODEL]

@@ -91,7 +91,7 @@ def test_the_coordinator_may_ask_who_callers_are_and_write_events_in_their_names
         (["tokenreviews"], ["create"]), (["subjectaccessreviews"], ["create"]),
     ]  # fmt: skip
     for namespace in ("train", "ai"):
-        role = manifest(rendered, f"coordinator-events-role-{namespace}")
+        role = manifest(rendered, f"lease-events-role-{namespace}")
         assert role["metadata"]["namespace"] == namespace
         assert [(rule["resources"], rule["verbs"]) for rule in role["rules"]] == [(["events"], ["create"])]
 

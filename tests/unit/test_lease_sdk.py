@@ -67,7 +67,7 @@ def in_a_task(**fields: Any) -> Any:
         def __enter__(self) -> Held:
             self._loop = asyncio.new_event_loop()
             self._manager = lease_async(**fields)
-            held = self._run(self._manager.__aenter__())
+            held: Held = self._run(self._manager.__aenter__())
             self._turning = threading.Thread(target=self._loop.run_forever, daemon=True)
             self._turning.start()
             return held

@@ -62,6 +62,7 @@ def run_gates(world: GateWorld, ports: CoordinatorPorts, demands: Callable[[], M
             demands=demands,
         ),
         world.settings.gates,
+        dry_run=world.settings.dry_run,
     )
     pulse = Pulse(world.stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS)
     threading.Thread(target=keeper.run, args=(pulse.stop,), name="gates", daemon=True).start()

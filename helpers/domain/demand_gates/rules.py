@@ -101,8 +101,8 @@ def release_note(estate: Estate, tenant: str) -> str:
 
 def first_replicas(estate: Estate, tenant: Tenant) -> int:
     """Replicas that a rendered workload gets when it is made: a gated one waits for its gate."""
-    gates = estate.coordinator.demand_gates if estate.coordinator is not None else ()
-    gated = any(gate.tenant == tenant.name and not gate.dry_run for gate in gates)
+    rules = (*gate_rules(estate, "coordinator"), *gate_rules(estate, "keda"))
+    gated = any(rule.workload.tenant == tenant.name and not rule.gate.dry_run for rule in rules)
     return 0 if gated else tenant.replicas_count
 
 
@@ -123,7 +123,7 @@ def _rule(estate: Estate, gate: DemandGate) -> GateRule:
         raise KeyError(gate.tenant)  # validate excludes that
     lane = next((one for one in block.lanes if one.name == gate.lane), None)
     return GateRule(
-        gate=gate,
+        gate=gate.model_copy(update={"dry_run": gate.dry_run or block.dry_run}),
         workload=workload_identity(tenant),
         node=tenant.node,
         need_mib=tenant.budget_mib if gate.need_mib is None else gate.need_mib,
