@@ -40,6 +40,16 @@ def started(application: App, **work: Any) -> None:
     wait_until(lambda: application.ended("ai-batch") == [0] == application.ended("ai-realtime"), "warm")
 
 
+def sees_nothing(running: CoordinatorProcess) -> bool:
+    """Whether it has noticed that Redis is silent: as it looked at the queues, or as it renewed its lead."""
+    return bool(running.of("redis_does_not_answer") or running.of("leadership_not_renewed"))
+
+
+def sees_again(running: CoordinatorProcess) -> bool:
+    """Whether it has begun to follow the queues a second time."""
+    return len(running.of("queues_followed")) > 1
+
+
 @dataclass
 class Scene:
     """All that runs. `between` lies between the coordinator (only) and Redis."""

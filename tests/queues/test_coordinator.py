@@ -16,7 +16,7 @@ from helpers.domain.estate.windows import LaneWindow
 from lab.queues.apps import app, wait_until
 from lab.queues.coordinators import CoordinatorProcess, coordinator
 from lab.redis_server import RedisServer
-from tests.queues.scene import SETTLE_SECONDS, is_paused, lanes, started, warm_scene
+from tests.queues.scene import SETTLE_SECONDS, is_paused, lanes, sees_again, sees_nothing, started, warm_scene
 
 
 @pytest.mark.parametrize("major", [4, 5, 6])
@@ -152,9 +152,9 @@ def test_a_redis_that_is_killed_comes_back_with_every_acknowledged_job(
         wait_until(lambda: is_paused(client), "batch is paused")
         application.add("ai-batch", *range(1, 21))
         redis_box.kill()
-        wait_until(lambda: bool(running.of("redis_does_not_answer")), "noticed")
+        wait_until(lambda: sees_nothing(running), "noticed")
         redis_box.start()
-        wait_until(lambda: bool(running.of("redis_is_back")), "back")
+        wait_until(lambda: sees_again(running), "back")
         assert is_paused(client)
         wait_until(lambda: sorted(set(application.ended("ai-batch"))) == list(range(21)), "batch has ended", 60)
         assert len(application.ended("ai-batch")) == 21

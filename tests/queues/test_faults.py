@@ -17,7 +17,7 @@ from lab.queues.coordinators import coordinator
 from lab.queues.stall import proxy
 from lab.redis_server import RedisServer, redis_server
 from tests.fakes.lanes import NIGHT
-from tests.queues.scene import is_paused, lanes, started, warm_scene
+from tests.queues.scene import is_paused, lanes, sees_again, sees_nothing, started, warm_scene
 
 
 def test_a_network_that_stalls_and_delivers_late_leaves_nothing_paused(
@@ -32,7 +32,7 @@ def test_a_network_that_stalls_and_delivers_late_leaves_nothing_paused(
         between.stall()
         wait_until(lambda: 1 in application.ended("ai-realtime"), "realtime has ended")
         application.add("ai-batch", 1, 2, 3)
-        wait_until(lambda: bool(running.of("redis_does_not_answer")), "noticed")
+        wait_until(lambda: sees_nothing(running), "noticed")
         assert is_paused(client)
         between.flow()
         wait_until(lambda: {1, 2, 3} <= set(application.ended("ai-batch")), "batch has ended")
@@ -87,10 +87,10 @@ def test_a_failover_to_the_replica_loses_no_acknowledged_job_and_the_pause_stays
         client.set("probe", "1")
         assert client.wait(1, 10_000) == 1
         redis_box.kill()
-        wait_until(lambda: bool(running.of("redis_does_not_answer")), "noticed")
+        wait_until(lambda: sees_nothing(running), "noticed")
         copy.replicaof("NO", "ONE")
         between.turn_to(replica.port)
-        wait_until(lambda: bool(running.of("redis_is_back")), "another one answers")
+        wait_until(lambda: sees_again(running), "another one answers")
         wait_until(lambda: set(range(21)) <= set(application.ended("ai-batch")), "batch has ended")
         assert sorted(application.ended("ai-batch")) == list(range(21)), "each once"
         wait_until(lambda: not is_paused(copy) and copy.get(mark_key("ai-batch")) is None, "nothing stays")
