@@ -13,7 +13,7 @@ from helpers.sdk.lease import lease
 from lab.cluster import Lab
 from lab.gates import HOME, GatedTenants, gates_node, quick
 from lab.programs import NoProgram, find_program
-from lab.queues.coordinators import CoordinatorProcess
+from lab.queues.coordinators import CoordinatorProcess, InCluster
 from lab.redis_server import redis_server
 from lab.small_exporter import lab_exporter
 from lab.waiting import wait_for
@@ -61,9 +61,10 @@ def test_a_gate_waits_for_the_lease_of_another_and_gives_its_own_back(lab: Lab, 
         server = stack.enter_context(redis_server(tmp_path / "redis", durable=False))
         whole = quick(settings, server.url, exporter, windows=[])
         plex = whole.model_copy(update={"gates": tuple(rule for rule in whole.gates if rule.name == "plex")})
-        arguments = ["--kubeconfig", str(lab.kubeconfig), "--lease-namespace", HOME]
-        arguments += ["--lease-address", "127.0.0.1:0", "--lease-tokens", str(tokens)]
-        running = CoordinatorProcess(plex, tmp_path / "coordinator", arguments=arguments)
+        arguments = ["--lease-address", "127.0.0.1:0", "--lease-tokens", str(tokens)]
+        running = CoordinatorProcess(
+            plex, tmp_path / "coordinator", cluster=InCluster(lab.kubeconfig, HOME), arguments=arguments
+        )
         stack.callback(running.stop)
         (served,) = wait_for(lambda: running.of("leases_served"))
         url = f"http://127.0.0.1:{served['port']}"

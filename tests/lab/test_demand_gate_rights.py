@@ -15,7 +15,7 @@ from helpers.domain.lanes.settings import CoordinatorSettings, coordinator_setti
 from lab.cluster import Lab
 from lab.gates import HOME, GatedTenants, gates_node, quick
 from lab.programs import NoProgram, find_program
-from lab.queues.coordinators import CoordinatorProcess
+from lab.queues.coordinators import CoordinatorProcess, InCluster
 from lab.redis_server import redis_server
 from lab.rights import grant_rights
 from lab.small_exporter import lab_exporter
@@ -60,8 +60,7 @@ def begun(lab: Lab, scene: Scene, folder: Path, without: str) -> CoordinatorProc
     kubeconfig = grant_rights(
         lab, HOME, "gpumem-coordinator", RIGHTS, [("namespace", HOME), ("tenants", NAMESPACE)], without=without
     )
-    arguments = ["--kubeconfig", str(kubeconfig), "--lease-namespace", HOME]
-    return CoordinatorProcess(settings, folder, arguments=arguments)
+    return CoordinatorProcess(settings, folder, cluster=InCluster(kubeconfig, HOME))
 
 
 @pytest.mark.parametrize("verb", VERBS)
