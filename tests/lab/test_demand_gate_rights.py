@@ -58,7 +58,12 @@ def begun(lab: Lab, scene: Scene, folder: Path, without: str) -> CoordinatorProc
     tenants.scale(NAMESPACE, NAME, 0)
     wait_for(lambda: not tenants.pods())
     kubeconfig = grant_rights(
-        lab, HOME, "gpumem-coordinator", RIGHTS, [("namespace", HOME), ("tenants", NAMESPACE)], without=without
+        lab,
+        HOME,
+        "gpumem-coordinator",
+        RIGHTS,
+        [("cluster", ""), ("namespace", HOME), ("tenants", NAMESPACE)],
+        without=without,
     )
     return CoordinatorProcess(settings, folder, cluster=InCluster(kubeconfig, HOME))
 
