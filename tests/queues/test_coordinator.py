@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from helpers.adapters.redis_.board import LEADER_KEY, mark_key
-from helpers.domain.estate.coordinator import LaneWindow
+from helpers.domain.estate.windows import LaneWindow
 from lab.queues.apps import app, wait_until
 from lab.queues.coordinators import CoordinatorProcess, coordinator
 from lab.redis_server import RedisServer
