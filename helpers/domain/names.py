@@ -51,6 +51,8 @@ MANAGER_COMPONENT = "gpumem-manager"
 MANAGER_CONFIG_MAP = "gpumem-manager"
 MANAGER_CONFIG_PATH = "/etc/gpumem/manager.json"
 MANAGER_PORT = 8000
+# Apart from the API: figures by project are for whoever watches the cluster, not for every caller.
+MANAGER_METRICS_PORT = 9416
 # A virtual resource: only access rules and reviews know it. Its objects are a project's jobs.
 JOB_GROUP = "gpumem.io"
 JOB_RESOURCE = "gpujobs"
