@@ -153,9 +153,8 @@ def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     url, metrics_port = f"sqlite:///{tmp_path}/jobs.db", free_ports(1)[0]
 
     def run(process: ManagerProcess) -> list[str]:
-        return command(
-            tmp_path, url, "--tokens", str(process.tokens), "--address", process.address, "--metrics-address", ""
-        )
+        options = ["--tokens", str(process.tokens), "--address", process.address]
+        return command(tmp_path, url, *options, "--metrics-address", f"127.0.0.1:{metrics_port}")
 
     process = ManagerProcess(tmp_path, url, SETTINGS, run)
     process.start()
