@@ -33,7 +33,8 @@ def test_a_job_from_submit_to_end_as_its_user_sees_it(scene: Scene) -> None:
     path = f"/api/v1/gpu/jobs/{job_id}"
     scene.bench.turn()
     scene.bench.engine.see(job_id, Phase.RUNNING)
-    scene.bench.turn(60)
+    scene.bench.turn()
+    scene.bench.clock.advance(60)
     found = scene.send("GET", path).json()
     assert (found["status"], found["queue_position"], found["attempt_count"]) == ("running", None, 1)
     assert found["gpu_requirements"]["gpu_type"] == "A100"

@@ -46,13 +46,15 @@ def test_measured_durations_make_starts_surer(bench: ManagerBench) -> None:
         del bench.engine.jobs[job_id]
     first, second = bench.submit(), bench.submit()
     bench.turn()
+    bench.engine.see(first, Phase.RUNNING)
+    bench.turn()
     assert bench.job(first).started_at == bench.clock.now_at()
     bench.clock.advance(60)
     bench.board.look()
     estimate = bench.board.of(second)
     assert estimate is not None
     assert estimate.confidence is Confidence.HIGH
-    assert estimate.starts_at == bench.clock.now_at() + timedelta(seconds=601 - 60)
+    assert estimate.starts_at == bench.clock.now_at() + timedelta(seconds=600 - 60)
 
 
 def test_a_look_that_fails_leaves_the_last_one(bench: ManagerBench) -> None:
