@@ -40,9 +40,9 @@ def test_measured_durations_make_starts_surer(bench: ManagerBench) -> None:
         job_id = bench.submit()
         bench.turn()
         bench.engine.see(job_id, Phase.RUNNING)
-        bench.turn(600)
-        bench.engine.see(job_id, Phase.SUCCEEDED)
         bench.turn()
+        bench.engine.see(job_id, Phase.SUCCEEDED)
+        bench.turn(600)
         del bench.engine.jobs[job_id]
     first, second = bench.submit(), bench.submit()
     bench.turn()
