@@ -26,7 +26,13 @@ MOST_AT_ONCE_COUNT = 512
 
 @contextlib.contextmanager
 def asgi_served(
-    application: Any, address: ListenAddress, *, name: str, option: str, tls_folder: Path | None = None
+    application: Any,
+    address: ListenAddress,
+    *,
+    name: str,
+    option: str,
+    tls_folder: Path | None = None,
+    most_body_bytes: int = MOST_BODY_BYTES,
 ) -> Iterator[int]:
     """Serves `application`; gives the port. `option` is how to choose another address.
 
@@ -36,13 +42,14 @@ def asgi_served(
         name: The thread's.
         option: The command line's name of the address, for messages.
         tls_folder: Where `tls.crt` and `tls.key` lie; None: plain HTTP.
+        most_body_bytes: A longer body is turned away.
 
     Raises:
         InputError: the address cannot be bound, or the certificate cannot be read.
     """
     certificate, key = (None, None) if tls_folder is None else _tls(tls_folder)
     config = uvicorn.Config(
-        _Bounded(application),
+        _Bounded(application, most_body_bytes),
         host=address.host,
         port=address.port,
         ws="none",
@@ -80,26 +87,26 @@ def asgi_served(
 class _Bounded:
     """Turns away bodies that are too long, or of which nobody knows how long they are."""
 
-    def __init__(self, application: Any) -> None:
+    def __init__(self, application: Any, most_body_bytes: int) -> None:
         self._application = application
+        self._most_body_bytes = most_body_bytes
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         headers = dict(scope.get("headers") or ())
         length = headers.get(b"content-length", b"0")
         if b"transfer-encoding" in headers:
-            await _refuse(send, HTTPStatus.LENGTH_REQUIRED)
-        elif not length.isdigit() or int(length) > MOST_BODY_BYTES:
-            await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            await self._refuse(send, HTTPStatus.LENGTH_REQUIRED)
+        elif not length.isdigit() or int(length) > self._most_body_bytes:
+            await self._refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         else:
             await self._application(scope, receive, send)
 
-
-async def _refuse(send: Any, status: HTTPStatus) -> None:
-    body = f'{{"error": "{status.phrase}: a body has at most {MOST_BODY_BYTES} bytes"}}'.encode()
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": int(status), "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    async def _refuse(self, send: Any, status: HTTPStatus) -> None:
+        body = f'{{"error": "{status.phrase}: a body has at most {self._most_body_bytes} bytes"}}'.encode()
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": int(status), "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 def _run(server: uvicorn.Server) -> None:

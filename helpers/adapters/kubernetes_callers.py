@@ -29,11 +29,29 @@ Answer = TypeVar("Answer")
 
 
 class KubernetesCallers:
-    """Asks `cluster`. `audience`: what the tokens must be meant for; empty: the API server itself."""
+    """Asks `cluster`.
 
-    def __init__(self, cluster: Cluster, clock: Clock, *, audience: str = "") -> None:
+    Args:
+        cluster: Whose tokens and rights count.
+        clock: Ends what is remembered.
+        audience: What the tokens must be meant for; empty: the API server itself.
+        resource: The virtual resource on which rights are, `leases` or `gpujobs`.
+        component: Who asks.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        clock: Clock,
+        *,
+        audience: str = "",
+        resource: str = names.LEASE_RESOURCE,
+        component: str = names.COORDINATOR_COMPONENT,
+    ) -> None:
         self._cluster = cluster
         self._audience = audience
+        self._resource = resource
+        self._component = component
         self._tokens: _Kept[Caller | None] = _Kept(clock)
         self._rights: _Kept[bool] = _Kept(clock)
 
@@ -43,7 +61,10 @@ class KubernetesCallers:
         return self._tokens.get(digest, lambda: self._review(token))
 
     def may(self, caller: Caller, verb: str, namespace: str, tenant: str) -> bool:
-        """Whether RBAC lets the caller `verb` the virtual object `leases.gpumem.io/<tenant>` in `namespace`."""
+        """Whether RBAC lets the caller `verb` the virtual object `<resource>.gpumem.io/<tenant>` in `namespace`.
+
+        Without a `tenant` it is about all objects there.
+        """
         key = (caller.user, caller.uid, caller.groups, verb, namespace, tenant)
         return self._rights.get(key, lambda: self._may(caller, verb, namespace, tenant))
 
@@ -65,9 +86,8 @@ class KubernetesCallers:
             "namespace": namespace,
             "verb": verb,
             "group": names.LEASE_GROUP,
-            "resource": names.LEASE_RESOURCE,
-            "name": tenant,
-        }
+            "resource": self._resource,
+        } | ({"name": tenant} if tenant else {})
         spec = {
             "user": caller.user,
             "uid": caller.uid,
@@ -80,7 +100,7 @@ class KubernetesCallers:
 
     def _create(self, api_version: str, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
         review = {"apiVersion": api_version, "kind": kind, "metadata": {}, "spec": spec}
-        answer = self._cluster.create(review, field_manager=names.COORDINATOR_COMPONENT)
+        answer = self._cluster.create(review, field_manager=self._component)
         status: dict[str, Any] = answer.get("status") or {}
         return status
 

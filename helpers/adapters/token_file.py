@@ -37,8 +37,8 @@ class TokenFile:
         return self._callers.get(_digest(token))
 
     def may(self, caller: Caller, verb: str, namespace: str, tenant: str) -> bool:  # noqa: ARG002 - all verbs alike
-        """Whether the tenant stands in the caller's line."""
-        return tenant in self._tenants.get(caller.user, frozenset())
+        """Whether the tenant (for the manager the project, which is a namespace) stands in the caller's line."""
+        return (tenant or namespace) in self._tenants.get(caller.user, frozenset())
 
     def _add(self, where: str, fields: list[str]) -> None:
         if len(fields) != _FIELDS_COUNT:

@@ -47,6 +47,14 @@ LEASE_RESOURCE = "leases"
 LEASE_VERBS = ("create", "get", "list", "update", "delete")
 LEASE_TLS_PATH = "/etc/gpumem-leases-tls"
 ENV_LEASES_URL = "GPUMEM_LEASES_URL"
+MANAGER_COMPONENT = "gpumem-manager"
+MANAGER_CONFIG_MAP = "gpumem-manager"
+MANAGER_CONFIG_PATH = "/etc/gpumem/manager.json"
+MANAGER_PORT = 8000
+# A virtual resource: only access rules and reviews know it. Its objects are a project's jobs.
+JOB_GROUP = "gpumem.io"
+JOB_RESOURCE = "gpujobs"
+JOB_VERBS = ("create", "get", "list", "delete")
 # Holds v4, v5 and v6, each with one major of BullMQ's client in its node_modules.
 ENV_BULLMQ_CLIENTS = "GPUMEM_BULLMQ_CLIENTS"
 # The admission webhook. What runs is the injector; what the cluster sees of it is called gpu-webhook.

@@ -32,6 +32,7 @@ RULE_MODULES = [
         "estate.lane_checks",
         "estate.lease_checks",
         "estate.framework",
+        "estate.manager",
         "estate.nodes",
         "estate.pod_checks",
         "estate.tenant_labels",
