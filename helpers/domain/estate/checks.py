@@ -13,6 +13,7 @@ from helpers.domain.errors import Problem
 from helpers.domain.estate.admission_checks import admission_problems
 from helpers.domain.estate.arithmetic import always_on_overcommit, rollouts, shares, tenants_fit_a_card
 from helpers.domain.estate.lane_checks import lane_problems
+from helpers.domain.estate.manager_platform_checks import platform_object_problems
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.estate.pod_checks import IMAGE_IS_PINNED, is_pinned, pod_problems
@@ -45,6 +46,7 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
         backend_problems,
         lane_problems,
         admission_problems,
+        platform_object_problems,
     )
     ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts, recycled_places)
     if not allow_overcommit:

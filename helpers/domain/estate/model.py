@@ -15,6 +15,7 @@ from helpers.domain import names
 from helpers.domain.estate.admission import Admission
 from helpers.domain.estate.base import DnsLabel, DnsSubdomain, EstateModel
 from helpers.domain.estate.coordinator import Coordinator
+from helpers.domain.estate.manager import Manager
 from helpers.domain.estate.monitoring import Monitoring
 from helpers.domain.estate.nodes import Node
 from helpers.domain.estate.tenants import Tenant
@@ -158,6 +159,9 @@ class Estate(EstateModel):
     terraform: Terraform = Field(default_factory=Terraform, description="Versions, state and lock.")
     coordinator: Coordinator | None = Field(
         default=None, description="Job queues in front of a card. Absent: there is no coordinator."
+    )
+    manager: Manager | None = Field(
+        default=None, description="GPU jobs of projects: queues, node pools, isolation. Absent: there is no manager."
     )
     tenants: tuple[Tenant, ...] = Field(strict=False, description="Every workload that uses a card.")
 
