@@ -11,17 +11,20 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from lab.api import Object
+from lab.api import Api, Object
 from lab.errors import LabError
 from lab.toolchain import check_go
 
 DOWNLOAD_BOUND_SECONDS = 300.0
+SERVED_BOUND_SECONDS = 30.0
+POLL_SECONDS = 0.1
 Progress = Callable[[str], None]
 
 
@@ -78,6 +81,30 @@ def find_crds(name: str, progress: Progress = lambda _: None) -> list[Object] | 
     except LabError as error:
         return NoCrds(name, str(error))
     return list(_definitions(module, folder))
+
+
+def apply_crds(api: Api, definitions: Sequence[Object]) -> None:
+    """Creates those that are not there, and waits until the API server serves all.
+
+    Raises:
+        LabError: It does not serve one.
+    """
+    kinds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    paths = {f"{kinds}/{crd['metadata']['name']}": crd for crd in definitions}
+    for path, crd in paths.items():
+        if not api.exists(path):
+            api.post(kinds, crd)
+    deadline = time.monotonic() + SERVED_BOUND_SECONDS
+    for path in paths:
+        while not _is_served(api.get(path)):
+            if time.monotonic() > deadline:
+                raise LabError(f"{path} is not served after {SERVED_BOUND_SECONDS:.0f} s")
+            time.sleep(POLL_SECONDS)
+
+
+def _is_served(crd: Object) -> bool:
+    conditions = crd.get("status", {}).get("conditions") or []  # null until the server has looked at it
+    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
 
 
 def _definitions(module: CrdModule, folder: Path) -> Iterator[Object]:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from lab import processes
-from lab.api import Api, Object
-from lab.crds import NoCrds, find_crds
+from lab.api import Object
+from lab.crds import NoCrds, apply_crds, find_crds
 from lab.errors import LabError
 from lab.nodes import NODE_CPU, NODE_MEMORY
 from lab.ports import free_ports
@@ -36,9 +36,7 @@ GPU = "nvidia.com/gpu"
 ZONES = ("lab-a", "lab-b")
 # Spot at 30 % of the price, so that Karpenter's own choice, the cheapest, is visible.
 PRICE_FACTOR = {"spot": 0.3, "on-demand": 1.0}
-CRD_BOUND_SECONDS = 30.0
 POLL_SECONDS = 0.2
-_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 Progress = Callable[[str], None]
 
@@ -98,34 +96,6 @@ def instance_types(machines: Sequence[Machine]) -> list[dict[str, Any]]:
     ]
 
 
-def apply_crds(api: Api, name: str) -> None:
-    """Applies the published CRDs called `name` and waits until they are served.
-
-    Raises:
-        LabError: They cannot be had, or the API server does not serve them.
-    """
-    found = find_crds(name)
-    if isinstance(found, NoCrds):
-        raise LabError(f"CRDs of {name}: {found.reason}")
-    for crd in found:
-        path = f"{_CRDS}/{crd['metadata']['name']}"
-        if not api.exists(path):
-            api.post(_CRDS, crd)
-    for crd in found:
-        _wait_established(api, f"{_CRDS}/{crd['metadata']['name']}")
-
-
-def _wait_established(api: Api, path: str) -> None:
-    deadline = time.monotonic() + CRD_BOUND_SECONDS
-    while True:
-        conditions = api.get(path).get("status", {}).get("conditions", [])
-        if any(each["type"] == "Established" and each["status"] == "True" for each in conditions):
-            return
-        if time.monotonic() > deadline:
-            raise LabError(f"{path} is not served after {CRD_BOUND_SECONDS:.0f} s: {conditions}")
-        time.sleep(POLL_SECONDS)
-
-
 @contextlib.contextmanager
 def karpenter(
     lab: Lab, program: Path, machines: Sequence[Machine], extended: Mapping[str, int] | None = None
@@ -138,7 +108,10 @@ def karpenter(
         machines: What the provider offers.
         extended: Further resources that a machine's kubelet shows, such as the advertised MiB.
     """
-    apply_crds(lab.api(), "karpenter")
+    definitions = find_crds("karpenter")
+    if isinstance(definitions, NoCrds):
+        raise LabError(f"Karpenter's CRDs cannot be had: {definitions.reason}")
+    apply_crds(lab.api(), definitions)
     catalogue = lab.dir / "instance-types.json"
     catalogue.write_text(json.dumps(instance_types(machines)))
     metrics_port, health_port = free_ports(2)

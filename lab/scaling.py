@@ -77,6 +77,7 @@ def gpu_job(name: str, resources: dict[str, str]) -> Object:
     labels = {names.project_label("gpumem.io"): PROJECT}
     pod: Object = {
         "restartPolicy": "Never",
+        "nodeSelector": {names.NODE_POOL_LABEL: POOL},
         "tolerations": [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}],
         "containers": [{"name": "main", "image": "registry.example.com/train:1", "resources": {"limits": resources}}],
         "terminationGracePeriodSeconds": 0,
