@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from helpers.adapters.kubernetes_ import KubernetesCluster, connect
+from helpers.domain.errors import ClusterError
 from helpers.domain.estate.manager import Manager
 from helpers.domain.estate.model import Estate
 from helpers.ports.cluster import ObjectRef
@@ -65,6 +66,10 @@ def test_the_api_server_takes_every_object_of_the_third_estate(
         item.kind for item in items
     }
     apply_all(cluster, items)
+    (pool,) = [dict(item.manifest) for item in items if item.address == "node-pool-gpu-t4"]
+    wrong = {**pool, "spec": {**pool["spec"], "providerRef": {"name": "gpu-provider"}}}
+    with pytest.raises(ClusterError, match="providerRef"):  # a field of the Provisioner that NodePools replaced
+        cluster.apply(wrong, field_manager="test")
 
 
 @pytest.mark.parametrize("provisioning_class", [None, "check-capacity.autoscaling.x-k8s.io"])
