@@ -74,23 +74,26 @@ def _down(lab: Lab, adopter: Adopter, nodes_count: int) -> dict[str, float]:
     return seen
 
 
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
 def main() -> int:
     """Measures and prints; exit 1 where the scale-up took longer than the requirement allows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=10, help="machines to make")
     parser.add_argument("--empty-after-seconds", type=int, default=5, help="how long an empty machine is kept")
     options = parser.parse_args()
-    say = lambda line: print(line, file=sys.stderr)  # noqa: E731
-    program = ensure_karpenter(say)
+    program = ensure_karpenter(_say)
     estate = scaling_estate([MACHINE], MACHINE.gpu_count * options.nodes, options.empty_after_seconds)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         try:
-            lab = lab_cluster.up("bench", (), root, say)
+            lab = lab_cluster.up("bench", (), root, _say)
             with karpenter(lab, program, [MACHINE]) as adopter:
                 apply_platform(lab, estate)
                 up = _up(lab, adopter, options.nodes)
-                say(f"up: {up}")
+                _say(f"up: {up}")
                 types = {node["metadata"]["labels"]["karpenter.sh/capacity-type"] for node in adopter.nodes().values()}
                 down = _down(lab, adopter, options.nodes)
         finally:

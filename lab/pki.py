@@ -186,7 +186,7 @@ def _base64(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def _common_name(user: str) -> x509.NameAttribute:
+def _common_name(user: str) -> x509.NameAttribute[str]:
     # RFC 5280 ends a common name at 64 characters and no Go program checks it; the user of a node that an
     # autoscaler has named is longer, and a kubelet has no other user.
     with warnings.catch_warnings():

@@ -12,7 +12,6 @@ import pytest
 
 from helpers.adapters.kubernetes_ import KubernetesCluster, connect
 from helpers.domain.errors import ClusterError
-from helpers.domain.estate.manager import Manager
 from helpers.domain.estate.model import Estate
 from helpers.ports.cluster import ObjectRef
 from helpers.rendering.objects import RenderedObject
@@ -34,8 +33,7 @@ def cluster(platform_lab: Lab) -> KubernetesCluster:
 
 def with_manager(**changes: Any) -> Estate:
     assert ESTATE.manager is not None
-    manager = Manager.model_validate(ESTATE.manager.model_copy(update=changes))
-    return ESTATE.model_copy(update={"manager": manager})
+    return ESTATE.model_copy(update={"manager": ESTATE.manager.model_copy(update=changes)})
 
 
 def objects(estate: Estate, *components: str) -> list[RenderedObject]:
