@@ -35,7 +35,7 @@ check: setup lint types ## lint + types + import contracts + the fast tests
 	@$(BIN)/pytest -q tests/unit tests/cases tests/docs tests/synth -m "not lab and not terraform"
 
 test: ## Every test, with the control plane; what CI runs
-	@./lab/setup.sh --with-node --with-queues
+	@./lab/setup.sh --with-node --with-queues --with-postgres
 	@$(BIN)/python -m lab.prepare
 	@$(MAKE) --no-print-directory lint types
 	@$(BIN)/pytest -q

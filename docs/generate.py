@@ -1,4 +1,4 @@
-"""Writes what docs/reference/ says about the estate from the estate's own model.
+"""Writes what docs/reference/ says about the estate and the manager's API from their own models.
 
 python docs/generate.py          write the files
 python docs/generate.py --check  exit 1 and show a diff where a file is stale
@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from helpers.apps.manager.api import openapi_document
 from helpers.rendering.estate_schema import estate_schema, resolved
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
@@ -34,7 +35,7 @@ def generated() -> dict[str, str]:
     """Each generated file's name in docs/reference and its whole text."""
     schema = json.dumps(estate_schema(), indent=2, ensure_ascii=False) + "\n"
     rows = "".join(f"| `{path}` | {form} | {default} | {text} |\n" for path, form, default, text in rows_of_schema())
-    return {"estate.schema.json": schema, "estate.md": _HEAD + rows}
+    return {"estate.schema.json": schema, "estate.md": _HEAD + rows, "openapi.json": openapi_document()}
 
 
 def rows_of_schema() -> Iterator[tuple[str, str, str, str]]:
@@ -70,6 +71,8 @@ def _form(node: dict[str, Any]) -> str:
 
 def _form_of_one(node: dict[str, Any]) -> str:
     whole = resolved(node)
+    if "anyOf" in whole:  # a union within a union: an exact number or absent
+        return _form(whole)
     if "const" in whole:
         return f"`{json.dumps(whole['const'])}`"
     if "enum" in whole:
@@ -94,6 +97,9 @@ def _plural(form: str) -> str:
 
 def _bounds(node: dict[str, Any]) -> str:
     least, most = node.get("minimum"), node.get("maximum")
+    if "exclusiveMinimum" in node:
+        above = f", above {node['exclusiveMinimum']:g}"
+        return above if most is None else f"{above}, at most {most:g}"
     if least is None and most is None:
         return ""
     return f", {least} or more" if most is None else f", {least} to {most}"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the project needs into its own folders: .venv (Python), with --with-node node_modules
-# (the cdktf CLI), with --with-queues the coordinator's BullMQ clients and a redis-server. Called by
-# `make setup`; safe to run again. Names a missing prerequisite and how to get it.
+# (the cdktf CLI), with --with-queues the coordinator's BullMQ clients and a redis-server, with
+# --with-postgres a PostgreSQL for the manager. Called by `make setup`; safe to run again. Names a missing prerequisite and how to get it.
 set -eu
 cd "$(dirname "$0")/.."
 arguments="$*"
@@ -71,5 +71,9 @@ if wants --with-queues; then
         npm_into "helpers/adapters/bullmq_clients/v$major" "the client for BullMQ $major"
     done
     .venv/bin/python -c 'from lab.programs import require_program; require_program("redis-server", print)'
+fi
+if wants --with-postgres; then
+    .venv/bin/python -c 'from lab.programs import require_program
+for name in ("postgres", "initdb"): require_program(name, print)'
 fi
 step "project set up in .venv"

@@ -40,6 +40,21 @@ COORDINATOR_COMPONENT = "gpumem-coordinator"
 COORDINATOR_CONFIG_MAP = "gpumem-coordinator"
 COORDINATOR_CONFIG_PATH = "/etc/gpumem/coordinator.json"
 COORDINATOR_PORT = 9413
+LEASES_PORT = 9414
+# The virtual resource that tenants' rights to leases are about; no such objects exist.
+LEASE_GROUP = "gpumem.io"
+LEASE_RESOURCE = "leases"
+LEASE_VERBS = ("create", "get", "list", "update", "delete")
+LEASE_TLS_PATH = "/etc/gpumem-leases-tls"
+ENV_LEASES_URL = "GPUMEM_LEASES_URL"
+MANAGER_COMPONENT = "gpumem-manager"
+MANAGER_CONFIG_MAP = "gpumem-manager"
+MANAGER_CONFIG_PATH = "/etc/gpumem/manager.json"
+MANAGER_PORT = 8000
+# A virtual resource: only access rules and reviews know it. Its objects are a project's jobs.
+JOB_GROUP = "gpumem.io"
+JOB_RESOURCE = "gpujobs"
+JOB_VERBS = ("create", "get", "list", "delete")
 # The admission webhook. What runs is the injector; what the cluster sees of it is called gpu-webhook.
 INJECTOR_COMPONENT = "gpumem-injector"
 INJECTOR_SERVICE_ACCOUNT = "gpumem-injector"
@@ -53,13 +68,6 @@ WEBHOOK_SERVICE = "gpu-webhook"
 WEBHOOK_SECRET = "gpu-webhook-certificate"  # noqa: S105 - the Secret's name
 WEBHOOK_CONFIGURATION = "gpu-directory-injector"
 
-# The manager's platform objects.
-MANAGER_COMPONENT = "gpumem-manager"
-# The virtual resource that people's rights to jobs are about; no such objects exist.
-JOB_GROUP = "gpumem.io"
-JOB_RESOURCE = "gpujobs"
-SUBMITTER_VERBS = ("create", "get", "list", "delete")
-VIEWER_VERBS = ("get", "list")
 # Karpenter's own.
 NODE_POOL_LABEL = "karpenter.sh/nodepool"
 CAPACITY_TYPE_LABEL = "karpenter.sh/capacity-type"

@@ -6,56 +6,23 @@ own settings, the resource and the reserves those that are advertised.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
-
-from helpers.domain.estate.coordinator import Coordinator
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.monitoring import JOB_EXPORTER, Monitoring
 from helpers.domain.watchdog.facts import Outcome
 from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering import monitoring_queries as q
+from helpers.rendering.monitoring_alert import Alert
+from helpers.rendering.monitoring_coordinator import coordinator_alerts, lease_alerts
 
 # The capacity watch looks at every node at least every 300 s; three such looks may fail.
 CAPACITY_SILENT_SECONDS = 900
 # Beyond the slowest pass and a change of leaders.
 LEAST_WATCHDOG_LATE_SECONDS = 60
 GONE_CARD_WINDOW = "15m"
-# Beyond a change of leaders and a Redis that restarts.
-LEAST_COORDINATOR_LATE_SECONDS = 60
-FALLBACK_FOR_SECONDS = 60
 
 _CARD_TEXT = "GPU {{ $labels.gpu }}{{ with $labels.node }} of node {{ . }}{{ end }} ({{ $labels.uuid }})"
 _POD_TEXT = "{{ $labels.namespace }}/{{ $labels.pod }}"
 _WHOLE = '{{ $value | printf "%.0f" }}'
-
-
-@dataclass(frozen=True)
-class Alert:
-    """One alerting rule. Texts are Prometheus templates; spans are seconds."""
-
-    name: str
-    expr: str
-    severity: Literal["info", "warning", "critical"]
-    summary: str
-    description: str
-    for_seconds: int = 0
-    keep_firing_for_seconds: int = 0
-
-    def rule(self, runbook_base_url: str) -> dict[str, Any]:
-        """The rule in Prometheus's own form."""
-        rule: dict[str, Any] = {"alert": self.name, "expr": self.expr}
-        if self.for_seconds:
-            rule["for"] = f"{self.for_seconds}s"
-        if self.keep_firing_for_seconds:
-            rule["keep_firing_for"] = f"{self.keep_firing_for_seconds}s"
-        rule["labels"] = {"severity": self.severity}
-        rule["annotations"] = {
-            "summary": self.summary,
-            "description": self.description,
-            "runbook_url": f"{runbook_base_url}/{self.name}.md",
-        }
-        return rule
 
 
 def monitoring_alerts(estate: Estate, settings: WatchdogSettings, monitoring: Monitoring) -> tuple[Alert, ...]:
@@ -73,6 +40,7 @@ def monitoring_alerts(estate: Estate, settings: WatchdogSettings, monitoring: Mo
         _xid_error(),
         _temperature_high(monitoring),
         *(coordinator_alerts(estate.coordinator) if estate.coordinator is not None else ()),
+        *(lease_alerts() if estate.coordinator is not None and estate.coordinator.leases is not None else ()),
     )
 
 
@@ -235,36 +203,4 @@ def _temperature_high(monitoring: Monitoring) -> Alert:
         f"{_CARD_TEXT} is too hot.",
         f"{_WHOLE} °C, above {limit_celsius} °C: it slows down, and every tenant on it with it.",
         for_seconds=monitoring.temperature_for_seconds,
-    )
-
-
-def coordinator_alerts(coordinator: Coordinator) -> tuple[Alert, ...]:
-    """About lanes and their coordinator."""
-    late_seconds = max(LEAST_COORDINATOR_LATE_SECONDS, 12 * coordinator.poll_seconds)
-    late = f"abs(time() - max({q.COORDINATOR_PASS})) > {late_seconds:g}"
-    return (
-        Alert(
-            "GPULanePausedTooLong",
-            f"max by (lane) ({q.LANE_PAUSED}) > {coordinator.paused_for_seconds}",
-            "warning",
-            "Jobs of lane {{ $labels.lane }} have waited for {{ $value | humanizeDuration }}.",
-            "Its queues are paused for longer than any window or realtime work should take.",
-        ),
-        Alert(
-            "GPUFallbackActive",
-            f"max by (tenant) ({q.FALLBACK}) == 1",
-            "critical",
-            "The card or the server of tenant {{ $labels.tenant }} does not answer.",
-            "Realtime callers are told that the service is temporarily unavailable, and batch jobs wait.",
-            for_seconds=FALLBACK_FOR_SECONDS,
-        ),
-        Alert(
-            "GPUCoordinatorDown",
-            q.with_cause([("late", late), ("absent", f"absent({q.COORDINATOR_PASS})")]),
-            "warning",
-            "Nobody coordinates the job queues in front of the cards.",
-            f"Cause {{{{ $labels.cause }}}}: no look at the queues was finished within {late_seconds:g} s. "
-            "What is paused stays paused, and batch no longer waits for realtime.",
-            for_seconds=FALLBACK_FOR_SECONDS,
-        ),
     )

@@ -38,6 +38,8 @@ DRY_RUN = "gpumem_watchdog_dry_run"
 COORDINATOR_PASS = "gpumem_coordinator_last_pass_timestamp_seconds"  # noqa: S105 - over the queues, no secret
 LANE_PAUSED = "gpumem_coordinator_lane_paused_seconds"
 FALLBACK = "gpumem_coordinator_fallback_active"
+LEASE_PASS = "gpumem_lease_last_pass_timestamp_seconds"  # noqa: S105 - over the leases, no secret
+LEASE_OVERDUE = "gpumem_lease_overdue_seconds"
 # kube-state-metrics'.
 POD_LIMITS = "kube_pod_container_resource_limits"
 POD_UNSCHEDULABLE = "kube_pod_status_unschedulable"

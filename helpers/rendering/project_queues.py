@@ -6,6 +6,7 @@ Kueue: kueue.x-k8s.io/v1beta2. Volcano: scheduling.volcano.sh/v1beta1. Neither i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 from helpers.domain import names
@@ -64,7 +65,7 @@ def volcano_objects(estate: Estate, manager: Manager, labels: Mapping[str, str])
             {
                 "address": address_of("volcano-queue", project.name),
                 "name": names.project_queue(project.name),
-                "weight": project.weight,
+                "weight": int(project.weight),
                 "capability": None if ceiling is None else {WHOLE_GPU_RESOURCE: canonical_count(ceiling)},
             }
             for project in manager.projects
@@ -109,7 +110,7 @@ def _cluster_queue(estate: Estate, manager: Manager, project: Project, covered: 
         "address": address_of("kueue-cluster-queue", project.name),
         "name": names.project_queue(project.name),
         "namespace": project.name,
-        "weight": canonical_count(project.weight),
+        "weight": Quantity(Fraction(str(project.weight))).canonical(),
         "resources": [_nominal(manager, project, name) for name in covered],
         "local_address": address_of("kueue-local-queue", project.name),
         "local_after": [address_of("kueue-cluster-queue", project.name), *after_namespace(estate, project)],

@@ -12,7 +12,9 @@ from helpers.domain.estate.manager import Manager, Project
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import WHOLE_GPU_RESOURCE
 from helpers.domain.estate.project_network import NetworkPeer
+from helpers.domain.jobs.rights import submitter_rights, viewer_rights
 from helpers.domain.quantity import canonical_count
+from helpers.domain.rights import policy_rules
 from helpers.rendering.consumers import own_namespaces
 from helpers.rendering.objects import RenderedObject, address_of
 from helpers.rendering.templates import render_template
@@ -39,8 +41,6 @@ def project_objects(estate: Estate, manager: Manager, labels: Labels) -> Iterato
         2,
         "projects/rbac.yaml.j2",
         labels=labels,
-        group=names.JOB_GROUP,
-        resource=names.JOB_RESOURCE,
         roles=[role for project in manager.projects for role in _roles(project, after_namespace(estate, project))],
     )
 
@@ -98,11 +98,8 @@ def _rule(peer: NetworkPeer) -> dict[str, Any]:
 
 
 def _roles(project: Project, after: list[str]) -> Iterator[dict[str, Any]]:
-    kinds = (
-        ("submitter", names.SUBMITTER_VERBS, project.submitters),
-        ("viewer", names.VIEWER_VERBS, project.viewers),
-    )
-    for kind, verbs, subjects in kinds:
+    kinds = (("submitter", submitter_rights(), project.submitters), ("viewer", viewer_rights(), project.viewers))
+    for kind, rights, subjects in kinds:
         if subjects:
             yield {
                 "address": address_of(f"project-{kind}-role", project.name),
@@ -110,7 +107,7 @@ def _roles(project: Project, after: list[str]) -> Iterator[dict[str, Any]]:
                 "after": after,
                 "name": f"gpumem-{kind}",
                 "namespace": project.name,
-                "verbs": list(verbs),
+                "rules": policy_rules(rights, "tenants"),
                 "subjects": [_subject(project, one.kind, one.name, one.namespace) for one in subjects],
             }
 

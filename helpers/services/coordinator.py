@@ -18,6 +18,8 @@ from helpers.domain.lanes.durations import Durations
 from helpers.domain.lanes.engines import held_lanes, measured_mib, to_unload
 from helpers.domain.lanes.facts import QueueFacts, Situation
 from helpers.domain.lanes.settings import CoordinatorSettings
+from helpers.domain.leases.facts import LaneUse
+from helpers.domain.leases.jobs import lane_uses
 from helpers.ports.clock import Clock
 from helpers.ports.coordinator_metrics import CoordinatorMetrics
 from helpers.ports.leadership import Leadership
@@ -46,6 +48,8 @@ class CoordinatorPorts:
     metrics: CoordinatorMetrics
     clock: Clock
     log: Log
+    leased: Callable[[], Mapping[str, Mapping[str, int]]] = dict
+    """`{tenant: {lane: MiB}}` that leases hold."""
 
 
 class Coordinator:
@@ -76,6 +80,8 @@ class Coordinator:
         self._closed_seconds: dict[str, float] = {}
         self._next_seconds = float("-inf")
         self.verdicts: tuple[LaneVerdict, ...] = ()
+        self.lane_uses: tuple[LaneUse, ...] | None = None
+        """Lanes whose jobs run; None: this process does not look at the queues now."""
 
     def run(self) -> None:
         """Coordinates until `stop()`.
@@ -93,6 +99,7 @@ class Coordinator:
         self._ports.metrics.leads(leads)
         if not leads:
             self._led = self._reads = False
+            self.lane_uses = None
             self._ports.clock.sleep_seconds(_NAP_SECONDS)
             return
         try:
@@ -121,7 +128,15 @@ class Coordinator:
         queues = ports.view.snapshot()
         now_seconds = ports.clock.monotonic_seconds()
         facts, away = ports.engines.facts(), ports.engines.away()
-        now = Situation(queues, ports.clock.now_at(), now_seconds, away=away, measured_mib=measured_mib(facts))
+        now = Situation(
+            queues,
+            ports.clock.now_at(),
+            now_seconds,
+            away=away,
+            measured_mib=measured_mib(facts),
+            leased_mib=ports.leased(),
+        )
+        self.lane_uses = lane_uses(self._settings, now, facts)
         self._note_busy(now, events)
         self._executor.heard(events, queues)
         now = replace(now, busy_seconds=dict(self._busy_seconds), held=held_lanes(self._settings, now, facts))
@@ -162,6 +177,7 @@ class Coordinator:
             self._ports.log.warning("redis_does_not_answer", reason=str(error))
         self._ports.metrics.passed(self._ports.clock.now_at().timestamp(), False)
         self._reads = False
+        self.lane_uses = None
         self._ports.clock.sleep_seconds(_FAILED_SECONDS)
 
     def _note_busy(self, now: Situation, events: tuple[QueueEvent, ...]) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,20 @@ from lab.queues.apps import wait_until
 
 
 class CoordinatorProcess:
-    """`gpumem coordinator run --no-kubernetes`; `log` holds its lines as they come."""
+    """`gpumem coordinator run`, plain or with `arguments` for a cluster; `log` holds its lines as they come."""
 
-    def __init__(self, settings: CoordinatorSettings, folder: Path, *, address: str = "127.0.0.1:0") -> None:
+    def __init__(
+        self,
+        settings: CoordinatorSettings,
+        folder: Path,
+        *,
+        address: str = "127.0.0.1:0",
+        arguments: Sequence[str] = ("--no-kubernetes",),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         document = folder / "coordinator.json"
         document.write_text(settings.to_json())
-        command = [sys.executable, "-m", "helpers.apps.cli", "coordinator", "run", "--no-kubernetes"]
+        command = [sys.executable, "-m", "helpers.apps.cli", "coordinator", "run", *arguments]
         command += ["--settings", str(document), "--address", address]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.log: list[dict[str, Any]] = []
@@ -39,6 +46,12 @@ class CoordinatorProcess:
     def url(self) -> str:
         """Where it answers."""
         (served,) = self.of("http_served")
+        return f"http://127.0.0.1:{served['port']}"
+
+    @property
+    def lease_url(self) -> str:
+        """Where it answers for leases."""
+        (served,) = self.of("leases_served")
         return f"http://127.0.0.1:{served['port']}"
 
     def of(self, event: str) -> list[dict[str, Any]]:

@@ -19,7 +19,8 @@ from helpers.domain.telemetry.metrics import families
 from helpers.domain.telemetry.reading import Attribution, Budget, DeviceSample, Gpu, MemoryReading, Sensors, Snapshot
 from helpers.domain.watchdog.settings import WatchdogSettings, watchdog_settings
 from helpers.rendering.monitoring import monitoring_objects, rule_groups, rules_text, scrape_text
-from helpers.rendering.monitoring_alerts import Alert, monitoring_alerts
+from helpers.rendering.monitoring_alert import Alert
+from helpers.rendering.monitoring_alerts import monitoring_alerts
 from helpers.rendering.monitoring_queries import grown, pods_of_elastic_tenants
 from helpers.rendering.objects import Rendered
 from helpers.rendering.render import render

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from helpers.domain.estate.gpu_ceilings import gpu_ceiling
-from helpers.domain.estate.manager import Engine, Manager, Project
+from helpers.domain.estate.manager import Manager, Project
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.queues import Queues
 from tests.unit.test_rendering_manager_platform import ESTATE, platform, with_manager
 
+Engine = Literal["native", "kueue", "volcano"]
 QUEUE_KINDS = {
     "native": set(),
     "kueue": {"ResourceFlavor", "ClusterQueue", "LocalQueue", "WorkloadPriorityClass"},

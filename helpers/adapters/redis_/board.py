@@ -7,6 +7,7 @@ when nobody renews them), `gpumem:coordinator` who leads.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -81,9 +82,14 @@ class RedisLeadership:
         self._until_seconds = float("-inf")
         self._asked_seconds = float("-inf")
         self._led = False
+        self._lock = threading.Lock()
 
     def leads(self) -> bool:
-        """Whether this process may act now; asks Redis a few times in each life."""
+        """Whether this process may act now; asks Redis a few times in each life. Any thread may ask."""
+        with self._lock:
+            return self._leads()
+
+    def _leads(self) -> bool:
         now_seconds = self._clock.monotonic_seconds()
         if now_seconds - self._asked_seconds >= self._life_seconds / 6:
             self._asked_seconds = now_seconds

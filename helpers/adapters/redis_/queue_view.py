@@ -6,6 +6,7 @@ Keys `<prefix>:<queue>:` `meta` (hash; `paused`, `version`), `wait` and `paused`
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,6 +60,9 @@ class RedisQueues:
         Raises:
             DependencyError: Redis did not answer. The positions are kept: nothing is skipped.
         """
+        if not self._queues:
+            time.sleep(min(timeout_seconds, _LONGEST_WAIT_SECONDS))
+            return ()
         with answered("reading events"):
             if not self._positions:
                 self._positions = {self._key(queue, "events"): self._end_of(queue) for queue in self._queues}

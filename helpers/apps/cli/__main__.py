@@ -26,6 +26,7 @@ COMMANDS = {
     "restore": "tenant_commands",
     "exporter": "exporter_commands",
     "coordinator": "coordinator_commands",
+    "manager": "manager_commands",
     "injector": "injector_commands",
     "watchdog": "watchdog_commands",
     "recommend": "watchdog_commands",

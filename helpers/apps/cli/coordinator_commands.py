@@ -36,6 +36,22 @@ def coordinator() -> None:
     show_default=True,
     help="HOST:PORT of /v1/status and /metrics; empty: none.",
 )
+@click.option(
+    "--lease-address",
+    default=f"127.0.0.1:{names.LEASES_PORT}",
+    show_default=True,
+    help="HOST:PORT of /v1/leases, where the estate has leases.",
+)
+@click.option(
+    "--lease-tokens",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Who may ask for leases, where no API server says so: lines of TOKEN USER TENANT[,TENANT...].",
+)
+@click.option(
+    "--lease-tls",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of tls.crt and tls.key for /v1/leases; without it, plain HTTP.",
+)
 def coordinator_run(
     estate_file: Path,
     kubeconfig: Path | None,
@@ -44,6 +60,9 @@ def coordinator_run(
     lease_namespace: str,
     no_kubernetes: bool,
     address: str,
+    lease_address: str,
+    lease_tokens: Path | None,
+    lease_tls: Path | None,
 ) -> None:
     """Coordinate until stopped. Passwords come from the variables that the estate names."""
     app: Any = load_app("coordinator")
@@ -53,6 +72,9 @@ def coordinator_run(
     run = app.RunSettings(
         namespace=lease_namespace,
         address=address,
+        lease_address=lease_address,
+        lease_tokens=lease_tokens,
+        lease_tls_folder=lease_tls,
         redis_password=os.environ.get(settings.redis.password_env, ""),
         immich_api_key=os.environ.get(settings.immich.api_key_env, "") if settings.immich else "",
     )

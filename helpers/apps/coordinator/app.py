@@ -19,6 +19,7 @@ from helpers.adapters.process import Pulse, installed_version, stopped_by_signal
 from helpers.adapters.redis_.board import RedisBoard, RedisLeadership
 from helpers.adapters.redis_.connection import with_password
 from helpers.adapters.redis_.queue_view import RedisQueues
+from helpers.apps.coordinator.leases import LeaseWorld, run_leases
 from helpers.apps.coordinator.server import Answers, served
 from helpers.apps.coordinator.settings import RunSettings
 from helpers.domain import names
@@ -29,6 +30,7 @@ from helpers.ports.leadership import Leadership
 from helpers.ports.log import Log
 from helpers.services.coordinator import Coordinator, CoordinatorPorts
 from helpers.services.coordinator_engines import EngineWatch
+from helpers.services.leases import LeaseKeeper
 
 # Longer than a turn in which Redis, the clients and the API server all time out.
 STUCK_AFTER_SECONDS = 60.0
@@ -74,25 +76,33 @@ def run_coordinator(
         bullmq = BullmqHands(url, settings.prefix, log)
         stack.callback(bullmq.close)
         immich = ImmichHands(settings.immich.url, run.immich_api_key) if settings.immich is not None else None
+        leadership = _leadership(cluster, settings, run, url, clock, log, stack)
+        pulses = [Pulse(stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS)]
+        keepers: list[LeaseKeeper] = []
         ports = CoordinatorPorts(
             view=view,
             hands=EitherHands(bullmq, immich),
             board=board,
-            leadership=_leadership(cluster, settings, run, url, clock, log, stack),
+            leadership=leadership,
             engines=engines,
             metrics=metrics,
             clock=clock,
             log=log,
+            leased=lambda: keepers[0].book.leased_mib() if keepers else {},
         )
-        pulse = Pulse(stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS)
-        coordinator = Coordinator(ports, settings, identity=run.identity, stop=pulse.stop)
+        coordinator = Coordinator(ports, settings, identity=run.identity, stop=pulses[0].stop)
+        if settings.leases is not None:
+            world = LeaseWorld(settings, run, url, cluster, leadership, registry, clock, log, stopped)
+            keeper, pulse = run_leases(world, settings.leases, lambda: coordinator.lane_uses, stack)
+            keepers.append(keeper)
+            pulses.append(pulse)
         if run.address:
             answers = Answers(
                 settings,
                 registry,
                 away=lambda: dict(engines.away()),
                 verdicts=lambda: coordinator.verdicts,
-                healthy=pulse.is_felt,
+                healthy=lambda: all(pulse.is_felt() for pulse in pulses),
             )
             port = stack.enter_context(served(answers, ListenAddress.parse(run.address)))
             log.info("http_served", address=run.address, port=port)

@@ -13,6 +13,7 @@ from helpers.domain import names
 from helpers.domain.lanes.settings import CoordinatorSettings
 
 DEFAULT_ADDRESS = f"127.0.0.1:{names.COORDINATOR_PORT}"
+DEFAULT_LEASE_ADDRESS = f"127.0.0.1:{names.LEASES_PORT}"
 
 
 class RunSettings(BaseModel):
@@ -28,6 +29,15 @@ class RunSettings(BaseModel):
 
     address: str = DEFAULT_ADDRESS
     """HOST:PORT of /v1/status, /v1/lanes, /metrics and /healthz; loopback unless told otherwise."""
+
+    lease_address: str = DEFAULT_LEASE_ADDRESS
+    """HOST:PORT of /v1/leases, where the estate has leases."""
+
+    lease_tokens: Path | None = None
+    """Who may ask for leases, where no API server says so."""
+
+    lease_tls_folder: Path | None = None
+    """Where tls.crt and tls.key of /v1/leases lie; None: plain HTTP."""
 
     redis_password: str = Field(default="", repr=False)
     immich_api_key: str = Field(default="", repr=False)

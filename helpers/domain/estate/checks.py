@@ -13,6 +13,8 @@ from helpers.domain.errors import Problem
 from helpers.domain.estate.admission_checks import admission_problems
 from helpers.domain.estate.arithmetic import always_on_overcommit, rollouts, shares, tenants_fit_a_card
 from helpers.domain.estate.lane_checks import lane_problems
+from helpers.domain.estate.lease_checks import lease_problems
+from helpers.domain.estate.manager import manager_problems
 from helpers.domain.estate.manager_platform_checks import platform_object_problems
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
@@ -45,7 +47,9 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
         _device_plugin,
         backend_problems,
         lane_problems,
+        lease_problems,
         admission_problems,
+        manager_problems,
         platform_object_problems,
     )
     ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts, recycled_places)

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, model_validator
 
 from helpers.domain.estate.base import DnsLabel, DnsSubdomain, EstateModel, broken_rule
+from helpers.domain.estate.leases import Leases
 from helpers.domain.estate.watchdog import Seconds
 from helpers.domain.memory import PositiveMib
 
@@ -89,11 +90,13 @@ class LaneWindow(EstateModel):
 
 
 class Lane(EstateModel):
-    """One or several queues that share a place in the order."""
+    """One or several queues, or leases, that share a place in the order."""
 
     name: DnsLabel = Field(description="Unique; reports, metrics and the lane's Redis key use it.")
     queues: tuple[QueueName, ...] = Field(
-        min_length=1, strict=False, description="BullMQ queues, as the application names them."
+        default=(),
+        strict=False,
+        description="BullMQ queues, as the application names them. Absent: the lane is for leases alone.",
     )
     workload_class: Literal["realtime", "batch"] = Field(
         alias="class", description="realtime: never paused, and batch yields to it. batch: it can wait."
@@ -135,8 +138,14 @@ class Lane(EstateModel):
                 "remove windows, or use class: batch",
                 at="windows",
             )
-        if self.vram_mib is None and self.model is None:
+        if self.queues and self.vram_mib is None and self.model is None:
             raise broken_rule("a lane needs vram_mib, or a model that has one", "add vram_mib", at="vram_mib")
+        if not self.queues and self.vram_mib is not None:
+            raise broken_rule(
+                "a lane without queues has no jobs, and each lease says itself what it needs",
+                "remove vram_mib, or add queues",
+                at="vram_mib",
+            )
         if self.cleanup == "unload" and self.model is None:
             raise broken_rule("cleanup: unload needs the lane's model", "add model, or use cleanup: keep", at="cleanup")
         return self
@@ -199,6 +208,9 @@ class Coordinator(EstateModel):
     )
     engines: tuple[Engine, ...] = Field(default=(), strict=False, description="What says whether a card is there.")
     immich: Immich | None = Field(default=None, description="Needed by lanes with pause: immich.")
+    leases: Leases | None = Field(
+        default=None, description="Time-limited rights to MiB, for work that is in no queue. Absent: there are none."
+    )
     ttl_seconds: float = Field(
         default=15.0, ge=1, le=600, description="A coordinator that died is followed after this; also the keys' life."
     )

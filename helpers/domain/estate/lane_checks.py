@@ -66,6 +66,8 @@ def _fits_its_tenant(path: str, lane: Lane, tenant: Tenant) -> Iterator[Problem]
         rule = f"a lane's model is one of its tenant's models; {tenant.name} declares: {known}"
         yield Problem(f"{path}.model", lane.model, rule, f"declare it under models of {tenant.name}")
         return
+    if not lane.queues:
+        return
     need_mib = lane.vram_mib if lane.vram_mib is not None else models[str(lane.model)]
     if need_mib > tenant.budget_mib:
         yield Problem(

@@ -1,29 +1,92 @@
-"""The estate's `manager` block: projects that submit GPU jobs, and the engine that queues them."""
+"""The estate's `manager` block: who may run GPU jobs, on which engine, within which limits."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from helpers.domain.estate.base import DnsLabel
+from helpers.domain.errors import Problem
+from helpers.domain.estate.base import DnsLabel, DnsSubdomain
+from helpers.domain.estate.coordinator import SecretKey, VariableName
 from helpers.domain.estate.manager_platform import ManagerPlatform, ProjectPlatform
+from helpers.domain.estate.prices import Prices
 
-Engine = Literal["native", "kueue", "volcano"]
+if TYPE_CHECKING:
+    from helpers.domain.estate.model import Estate
 
 
 class Project(ProjectPlatform):
-    """One project: a namespace, its share of the cards and its people."""
+    """A project that may run jobs. It is a namespace of the cluster."""
 
-    name: DnsLabel = Field(description="Unique; the project's namespace.")
-    weight: int = Field(default=1, ge=1, le=1000, description="Its share where projects compete, against the others'.")
+    name: DnsLabel = Field(description="Unique; the namespace in which its jobs run.")
+    weight: float = Field(
+        default=1.0, gt=0, le=1000, description="Its part of the cards, against the other projects' weights."
+    )
     gpu_quota_count: int | None = Field(
-        default=None, ge=0, description="GPUs that its jobs may hold together; absent: no ceiling."
+        default=None, ge=0, le=100_000, description="Cards that all its jobs may hold at once. Absent: no ceiling."
+    )
+    budget_usd_per_month: Annotated[Decimal, Field(strict=False, gt=0)] | None = Field(
+        default=None, description="Spending beyond 80 % of it raises an alert. Absent: no budget."
     )
 
 
 class Manager(ManagerPlatform):
-    """Who may run jobs, and what queues them."""
+    """GPU jobs: submitted by API, queued and let go by an engine. Absent: there is no manager."""
 
-    engine: Engine = Field(default="native", description="What queues jobs: Kubernetes itself, Kueue or Volcano.")
-    projects: tuple[Project, ...] = Field(min_length=1, strict=False, description="One entry a project.")
+    engine: Literal["native", "kueue", "volcano"] = Field(
+        default="native",
+        description="What queues jobs. native: batch/v1 Jobs, held suspended until their turn. "
+        "kueue, volcano: that project's own queues; it must be installed.",
+    )
+    policy: Literal["fifo", "priority", "fair_share"] = Field(
+        default="fair_share", description="native only: the order of turns. fair_share heeds priorities, too."
+    )
+    projects: tuple[Project, ...] = Field(min_length=1, strict=False, description="Who may run jobs.")
+    prices: Prices = Field(default_factory=Prices, description="What cards cost.")
+    replicas: int = Field(default=2, ge=1, le=10, description="Pods that serve the API; one of them runs the loops.")
+    database_url_env: VariableName = Field(
+        default="GPUMEM_DATABASE_URL", description="The variable that holds the database's URL, password included."
+    )
+    database_secret: SecretKey | None = Field(
+        default=None, description="The Secret from which a Deployment fills that variable. Absent: it does not."
+    )
+    max_duration_hours: float = Field(
+        default=24.0, gt=0, le=720, description="A job that says nothing is stopped after it."
+    )
+    idle_ratio: float = Field(default=0.05, ge=0, lt=1, description="A job whose busiest GPU does less is idle.")
+    idle_seconds: int = Field(default=1800, ge=60, le=86_400, description="A job idle for so long is stopped.")
+    aging_hours: float = Field(
+        default=4.0, gt=0, le=720, description="After waiting so long a job counts as one priority higher, and so on."
+    )
+    spot_retries: int = Field(
+        default=3, ge=0, le=100, description="How often an interrupted job is tried on spot capacity again."
+    )
+    audience: str = Field(
+        default="", description="The audience that callers' tokens must be meant for; absent: the API server's own."
+    )
+    tls_secret: DnsSubdomain | None = Field(
+        default=None, description="A Secret of kubernetes.io/tls with which the API is served; absent: plain HTTP."
+    )
+
+
+def manager_problems(estate: Estate) -> Iterator[Problem]:
+    """What the block and the rest of the estate must agree on; none where there is no such block."""
+    block = estate.manager
+    if block is None:
+        return
+    seen: set[str] = set()
+    for index, project in enumerate(block.projects):
+        path = f"manager.projects[{index}].name"
+        if project.name in seen:
+            rule = "a project is declared once"
+            yield Problem(path, project.name, rule, "remove one of the two")
+        if project.name.startswith("kube-") or project.name in ("default", estate.namespace, "gpu-system"):
+            rule = "a project's namespace holds its own jobs and nothing of the cluster's or of this project's"
+            yield Problem(path, project.name, rule, "give the project a namespace of its own")
+        seen.add(project.name)
+    if block.engine != "native" and block.policy != "fair_share":
+        rule = f"with engine: {block.engine} the order is that engine's own, so policy would do nothing"
+        yield Problem("manager.policy", block.policy, rule, "remove policy, or use engine: native")

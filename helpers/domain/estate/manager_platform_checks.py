@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
+from fractions import Fraction
 
 from helpers.domain import names
 from helpers.domain.errors import Problem, QuantityError
@@ -27,6 +28,7 @@ def platform_object_problems(estate: Estate) -> Iterator[Problem]:
     yield from _quotas(manager)
     yield from _tenants_beside_jobs(estate, manager)
     yield from _priorities(estate, manager)
+    yield from _weights(manager)
     yield from _queues(manager)
 
 
@@ -134,6 +136,16 @@ def _priorities(estate: Estate, manager: Manager) -> Iterator[Problem]:
     if not values[0] > values[1] > values[2]:
         rule = f"high is more than medium, and medium more than low; they are {values[0]}, {values[1]}, {values[2]}"
         yield Problem("manager.priorities", "", rule, "change the values under priority_classes")
+
+
+def _weights(manager: Manager) -> Iterator[Problem]:
+    # Volcano's weight is an integer; Kueue's a quantity, of which the API server keeps thousandths.
+    parts = {"native": None, "kueue": 1000, "volcano": 1}[manager.engine]
+    for index, project in enumerate(manager.projects):
+        if parts is not None and (Fraction(str(project.weight)) * parts).denominator != 1:
+            rule = f"a weight of {manager.engine} is a whole number" + (" of thousandths" if parts > 1 else "")
+            repair = "multiply the weights of all projects by the same number"
+            yield Problem(f"manager.projects[{index}].weight", str(project.weight), rule, repair)
 
 
 def _queues(manager: Manager) -> Iterator[Problem]:

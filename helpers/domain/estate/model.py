@@ -161,7 +161,7 @@ class Estate(EstateModel):
         default=None, description="Job queues in front of a card. Absent: there is no coordinator."
     )
     manager: Manager | None = Field(
-        default=None, description="GPU jobs of projects: queues, node pools, isolation. Absent: there is no manager."
+        default=None, description="GPU jobs: submitted, queued, paid for, stopped. Absent: there is no manager."
     )
     tenants: tuple[Tenant, ...] = Field(strict=False, description="Every workload that uses a card.")
 

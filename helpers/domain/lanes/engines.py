@@ -80,7 +80,7 @@ def to_unload(settings: CoordinatorSettings, now: Situation, facts: Mapping[str,
 
 def _why_held(rule: LaneRule, now: Situation, engine: EngineFacts) -> str:
     model = rule.lane.model
-    if model is None or engine.loaded is None or model in engine.loaded or _active_count(rule, now):
+    if model is None or engine.loaded is None or model in engine.loaded or active_count(rule, now):
         return ""
     if rule.one_model and engine.loaded:
         return f"{', '.join(sorted(engine.loaded))} is still in memory, and {rule.lane.tenant} keeps one model"
@@ -111,8 +111,13 @@ def _after_work(rules: list[LaneRule], now: Situation, facts: EngineFacts) -> It
 
 
 def _in_use(model: str, rules: list[LaneRule], now: Situation) -> bool:
-    return any(_active_count(rule, now) for rule in rules if rule.lane.model == model)
+    return any(
+        active_count(rule, now) or rule.name in now.leased_mib.get(rule.lane.tenant, {})
+        for rule in rules
+        if rule.lane.model == model
+    )
 
 
-def _active_count(rule: LaneRule, now: Situation) -> int:
+def active_count(rule: LaneRule, now: Situation) -> int:
+    """Jobs of the lane that run."""
     return sum(now.queues[queue].active_count for queue in rule.lane.queues if queue in now.queues)

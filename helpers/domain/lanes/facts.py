@@ -67,6 +67,7 @@ class Situation:
         away: `{tenant: why}` whose card or server does not answer.
         held: `{lane: why}` that may not begin yet (a model still has to leave the memory).
         measured_mib: `{model: MiB}` as its server reports them, better than what the estate says.
+        leased_mib: `{tenant: {lane: MiB}}` that leases hold.
     """
 
     queues: Mapping[str, QueueFacts]
@@ -76,3 +77,4 @@ class Situation:
     away: Mapping[str, str] = field(default_factory=dict)
     held: Mapping[str, str] = field(default_factory=dict)
     measured_mib: Mapping[str, int] = field(default_factory=dict)
+    leased_mib: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What the coordinator may do in the cluster: lead, and nothing else. Queues are Redis's."""
+"""What the coordinator may do in the cluster: lead; with leases, ask who callers are. Queues are Redis's."""
 
 from __future__ import annotations
 
@@ -8,8 +8,20 @@ from helpers.domain.rights import Right
 _GROUP = "coordination.k8s.io"
 
 
-def coordinator_rights() -> tuple[Right, ...]:
-    """All rights."""
+def coordinator_rights(*, leases: bool = False) -> tuple[Right, ...]:
+    """All rights. `leases`: those for serving leases, too."""
+    return (*_leading(), *(_serving_leases() if leases else ()))
+
+
+def _serving_leases() -> tuple[Right, ...]:
+    return (
+        Right("authentication.k8s.io", "tokenreviews", ("create",), "whose token a request for a lease carries"),
+        Right("authorization.k8s.io", "subjectaccessreviews", ("create",), "whether its owner may ask for that tenant"),
+        Right("", "events", ("create",), "leases refused or expired, on the pod or workload", "tenants"),
+    )
+
+
+def _leading() -> tuple[Right, ...]:
     lease = (names.COORDINATOR_COMPONENT,)
     return (
         Right(_GROUP, "leases", ("get", "patch"), "who leads", "namespace", lease),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from helpers.domain.estate.coordinator import Coordinator, Engine, Immich, Lane, Redis
 from helpers.domain.estate.model import Estate
 from helpers.domain.lanes.windows import is_open, next_change_at
+from helpers.domain.leases.settings import LeaseSettings, lease_settings
 
 
 class _Settings(BaseModel):
@@ -74,6 +75,7 @@ class CoordinatorSettings(_Settings):
     lanes: tuple[LaneRule, ...]
     engines: tuple[EngineRule, ...] = ()
     immich: Immich | None = None
+    leases: LeaseSettings | None = None
     ttl_seconds: float
     poll_seconds: float
     retry_after_seconds: int
@@ -113,6 +115,7 @@ def coordinator_settings(estate: Estate) -> CoordinatorSettings | None:
         lanes=_lanes(estate, block),
         engines=_engines(estate, block.engines),
         immich=block.immich,
+        leases=lease_settings(estate),
         ttl_seconds=block.ttl_seconds,
         poll_seconds=block.poll_seconds,
         retry_after_seconds=block.retry_after_seconds,
@@ -127,7 +130,7 @@ def _lanes(estate: Estate, block: Coordinator) -> tuple[LaneRule, ...]:
         if tenant is None:
             raise KeyError(lane.tenant)  # validate excludes that
         models = {model.name: model.vram_mib for model in tenant.models}
-        need_mib = lane.vram_mib if lane.vram_mib is not None else models[str(lane.model)]
+        need_mib = lane.vram_mib if lane.vram_mib is not None else models[str(lane.model)] if lane.queues else 0
         one = tenant.models_loaded == "one"
         rules.append(LaneRule(lane=lane, need_mib=need_mib, room_mib=tenant.budget_mib, one_model=one))
     return tuple(sorted(rules, key=lambda rule: rule.rank))

@@ -1,0 +1,75 @@
+"""The manager's metrics for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import prometheus_client as prometheus
+
+from helpers.domain.jobs.states import JobStatus
+
+_WAIT_BUCKETS = (1.0, 10.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0)
+_REQUEST_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+
+
+class PrometheusManagerMetrics:
+    """`ports.manager_metrics.ManagerMetrics`. Every series of a declared project begins at 0."""
+
+    def __init__(self, registry: prometheus.CollectorRegistry, projects: Sequence[str] = ()) -> None:
+        def gauge(name: str, text: str, labels: Sequence[str] = ()) -> prometheus.Gauge:
+            return prometheus.Gauge(f"gpumem_manager_{name}", text, list(labels), registry=registry)
+
+        self._leader = gauge("leader", "Whether this process runs the loops.")
+        self._jobs = gauge("jobs", "Jobs that are not over.", ["project", "status"])
+        self._outbox = gauge("outbox_rows", "Acts that are committed and not done in the cluster yet.")
+        self._last_turn = gauge("last_turn_timestamp_seconds", "When the last turn ended; 0: none yet.")
+        self._failed = gauge("failed_acts", "Acts of the last turn that have to be tried again.")
+        self._transitions = prometheus.Counter(
+            "gpumem_manager_transitions", "States that jobs reached.", ["project", "status"], registry=registry
+        )
+        self._waits = prometheus.Histogram(
+            "gpumem_manager_wait_seconds",
+            "From the beginning of a wait to being let go.",
+            ["priority"],
+            buckets=_WAIT_BUCKETS,
+            registry=registry,
+        )
+        self._requests = prometheus.Histogram(
+            "gpumem_manager_request_seconds",
+            "Requests, by route and code.",
+            ["route", "code"],
+            buckets=_REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self._shown: set[tuple[str, str]] = set()
+        for project in projects:
+            for status in JobStatus:
+                self._transitions.labels(project=project, status=status.value)
+
+    def leads(self, leads: bool) -> None:
+        """Shows it."""
+        self._leader.set(int(leads))
+
+    def queue(self, counts: Mapping[tuple[str, str], int], outbox_count: int) -> None:
+        """Shows every state of every project that has, or had, jobs in it."""
+        for key in self._shown | set(counts):
+            self._jobs.labels(project=key[0], status=key[1]).set(counts.get(key, 0))
+        self._shown |= set(counts)
+        self._outbox.set(outbox_count)
+
+    def reached(self, project_id: str, status: str) -> None:
+        """Counts it."""
+        self._transitions.labels(project=project_id, status=status).inc()
+
+    def waited(self, priority: str, seconds: float) -> None:
+        """Counts it."""
+        self._waits.labels(priority=priority).observe(seconds)
+
+    def turned(self, at_seconds: float, failed_count: int) -> None:
+        """Remembers it."""
+        self._last_turn.set(at_seconds)
+        self._failed.set(failed_count)
+
+    def answered(self, route: str, code: int, seconds: float) -> None:
+        """Counts it."""
+        self._requests.labels(route=route, code=str(code)).observe(seconds)

@@ -1,0 +1,166 @@
+"""What is read from the manager's database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from helpers.adapters.sql_ import rows
+from helpers.adapters.sql_.connection import reading
+from helpers.adapters.sql_.cursors import cursor_of, position_of
+from helpers.adapters.sql_.migrate import is_current
+from helpers.adapters.sql_.tables import attempts, audit, job_events, jobs, outbox
+from helpers.domain.errors import DependencyError
+from helpers.domain.jobs.change import AuditEntry, HeldAttempt, JobFilter, OutboxRow
+from helpers.domain.jobs.gpus import Demand
+from helpers.domain.jobs.job import Job, JobEvent
+from helpers.domain.jobs.states import FINAL, JobStatus
+from helpers.ports.job_store import FinishedRun, Page, QueueRow
+
+_OPEN = sorted(status.value for status in JobStatus if status not in FINAL)
+
+
+class SqlReads:
+    """The reading half of the store."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._is_postgresql = engine.dialect.name == "postgresql"
+
+    def job(self, job_id: str) -> Job | None:
+        """The job."""
+        if "\x00" in job_id:
+            return None  # PostgreSQL's texts cannot hold it
+        with reading(self._engine, "find the job") as connection:
+            row = connection.execute(sa.select(jobs).where(jobs.c.job_id == job_id)).mappings().first()
+        return None if row is None else rows.job_of(row)
+
+    def page(self, wanted: JobFilter, cursor: str, limit: int) -> Page:
+        """By keyset: each page costs the same, and jobs that are submitted meanwhile move nothing."""
+        statement = sa.select(jobs).where(*_conditions(wanted))
+        if cursor:
+            created_at, job_id = position_of(cursor)
+            statement = statement.where(
+                sa.or_(
+                    jobs.c.created_at < created_at,
+                    sa.and_(jobs.c.created_at == created_at, jobs.c.job_id < job_id),
+                )
+            )
+        statement = statement.order_by(jobs.c.created_at.desc(), jobs.c.job_id.desc()).limit(limit + 1)
+        with reading(self._engine, "list jobs") as connection:
+            found = [rows.job_of(row) for row in connection.execute(statement).mappings()]
+        shown = tuple(found[:limit])
+        more = cursor_of(shown[-1].created_at, shown[-1].job_id) if len(found) > limit else ""
+        return Page(shown, more)
+
+    def queue(self) -> Sequence[QueueRow]:
+        """Every job that is not over, in few columns."""
+        columns = [jobs.c[name] for name in rows.QUEUE_COLUMNS]
+        demands: dict[tuple[object, ...], Demand] = {}
+        with reading(self._engine, "read the queue") as connection:
+            found = connection.execute(sa.select(*columns).where(jobs.c.status.in_(_OPEN))).mappings()
+            return [rows.queue_row(row, demands) for row in found]
+
+    def unfinished(self) -> Sequence[Job]:
+        """Every job that is not over, whole."""
+        statement = sa.select(jobs).where(jobs.c.status.in_(_OPEN)).order_by(jobs.c.created_at, jobs.c.job_id)
+        with reading(self._engine, "read the jobs") as connection:
+            return [rows.job_of(row) for row in connection.execute(statement).mappings()]
+
+    def finished_runs(self, limit: int) -> Sequence[FinishedRun]:
+        """The last ones."""
+        statement = (
+            sa.select(jobs)
+            .where(jobs.c.status == JobStatus.COMPLETED.value)
+            .order_by(jobs.c.ended_at.desc())
+            .limit(limit)
+        )
+        with reading(self._engine, "read durations") as connection:
+            found = [rows.finished_run(row) for row in connection.execute(statement).mappings()]
+        return found[::-1]
+
+    def events(
+        self, projects: Collection[str], *, job_id: str | None, after_sequence: int, limit: int
+    ) -> Sequence[JobEvent]:
+        """History, oldest first."""
+        statement = sa.select(job_events).where(
+            job_events.c.sequence > after_sequence, job_events.c.project_id.in_(projects)
+        )
+        if job_id is not None:
+            statement = statement.where(job_events.c.job_id == job_id)
+        if self._is_postgresql:
+            oldest = sa.func.pg_snapshot_xmin(sa.func.pg_current_snapshot())
+            statement = statement.where(job_events.c.transaction_id < sa.cast(sa.cast(oldest, sa.Text), sa.BigInteger))
+        with reading(self._engine, "read the history") as connection:
+            found = connection.execute(statement.order_by(job_events.c.sequence).limit(limit)).mappings()
+            return [rows.event_of(row) for row in found]
+
+    def audit(self, projects: Collection[str], *, after_sequence: int, limit: int) -> Sequence[AuditEntry]:
+        """The audit log, oldest first."""
+        statement = (
+            sa.select(audit)
+            .where(audit.c.sequence > after_sequence, audit.c.project_id.in_(projects))
+            .order_by(audit.c.sequence)
+            .limit(limit)
+        )
+        with reading(self._engine, "read the audit log") as connection:
+            return [rows.audit_of(row) for row in connection.execute(statement).mappings()]
+
+    def due(self, now_at: datetime, limit: int) -> Sequence[OutboxRow]:
+        """What is to be done."""
+        statement = sa.select(outbox).where(outbox.c.due_at <= now_at).order_by(outbox.c.sequence).limit(limit)
+        with reading(self._engine, "read the outbox") as connection:
+            return [rows.outbox_of(row) for row in connection.execute(statement).mappings()]
+
+    def outbox_count(self) -> int:
+        """How much is to be done."""
+        with reading(self._engine, "read the outbox") as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(outbox)).scalar_one())
+
+    def held(self, projects: Collection[str], from_at: datetime, to_at: datetime) -> Sequence[HeldAttempt]:
+        """Every stretch that touches the span."""
+        statement = (
+            sa.select(attempts)
+            .where(
+                attempts.c.project_id.in_(projects),
+                attempts.c.from_at < to_at,
+                sa.or_(attempts.c.to_at.is_(None), attempts.c.to_at > from_at),
+            )
+            .order_by(attempts.c.from_at, attempts.c.job_id)
+        )
+        with reading(self._engine, "read the usage") as connection:
+            return [rows.attempt_of(row) for row in connection.execute(statement).mappings()]
+
+    def counts(self, projects: Collection[str], from_at: datetime, to_at: datetime) -> Mapping[JobStatus, int]:
+        """How many jobs are in which state."""
+        mine = jobs.c.project_id.in_(projects) & (jobs.c.created_at >= from_at) & (jobs.c.created_at < to_at)
+        statement = sa.select(jobs.c.status, sa.func.count()).where(mine).group_by(jobs.c.status)
+        with reading(self._engine, "count jobs") as connection:
+            return {JobStatus(status): int(count) for status, count in connection.execute(statement)}
+
+    def answers(self) -> bool:
+        """Whether it does."""
+        try:
+            return is_current(self._engine)
+        except DependencyError:
+            return False
+
+
+def _conditions(wanted: JobFilter) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = [jobs.c.project_id.in_(sorted(wanted.projects))]
+    if wanted.statuses:
+        conditions.append(jobs.c.status.in_(sorted(status.value for status in wanted.statuses)))
+    for column, value in (
+        (jobs.c.priority, wanted.priority),
+        (jobs.c.job_name, wanted.job_name),
+        (jobs.c.submitted_by, wanted.submitted_by),
+    ):
+        if value is not None:
+            conditions.append(column == value)
+    if wanted.created_from_at is not None:
+        conditions.append(jobs.c.created_at >= wanted.created_from_at)
+    if wanted.created_to_at is not None:
+        conditions.append(jobs.c.created_at < wanted.created_to_at)
+    return conditions

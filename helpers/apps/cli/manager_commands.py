@@ -1,0 +1,88 @@
+"""`gpumem manager run`: GPU jobs by API."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from helpers.apps.cli.context import cluster_options, connect_cluster, estate_option, load_app, read_estate
+from helpers.domain import names
+from helpers.domain.errors import InputError
+from helpers.domain.jobs.settings import ManagerSettings, manager_settings
+
+
+@click.group()
+def manager() -> None:
+    """GPU jobs: submitted, queued, run, paid for and stopped."""
+
+
+@manager.command("run")
+@estate_option
+@cluster_options
+@click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The mounted manager.json instead of the estate.",
+)
+@click.option("--lease-namespace", default="", envvar=names.ENV_NAMESPACE, help="In a cluster: where the Lease is.")
+@click.option(
+    "--no-kubernetes",
+    is_flag=True,
+    help="A plain process: jobs are taken and stay pending, the database says who leads.",
+)
+@click.option(
+    "--address",
+    default=f"127.0.0.1:{names.MANAGER_PORT}",
+    show_default=True,
+    help="HOST:PORT of the API and /metrics.",
+)
+@click.option(
+    "--tokens",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Who may do what, where no API server says so: lines of TOKEN USER PROJECT[,PROJECT...].",
+)
+@click.option(
+    "--tls",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of tls.crt and tls.key; without it, plain HTTP.",
+)
+def manager_run(
+    estate_file: Path,
+    kubeconfig: Path | None,
+    context: str | None,
+    settings_file: Path | None,
+    lease_namespace: str,
+    no_kubernetes: bool,
+    address: str,
+    tokens: Path | None,
+    tls: Path | None,
+) -> None:
+    """Serve until stopped. The database's URL comes from the variable that the estate names; absent: SQLite, here."""
+    app: Any = load_app("manager")
+    settings = app.read_manager_settings(settings_file) if settings_file is not None else _of_estate(estate_file)
+    if not no_kubernetes and not lease_namespace:
+        raise click.UsageError(f"give --lease-namespace (or ${names.ENV_NAMESPACE}), or --no-kubernetes")
+    run: dict[str, Any] = {"namespace": lease_namespace, "address": address, "tokens": tokens, "tls_folder": tls}
+    if url := os.environ.get(settings.database_url_env, ""):
+        run["database_url"] = url
+    cluster = None if no_kubernetes else connect_cluster(kubeconfig, context, log=app.manager_log())
+    engine = None if cluster is None else app.engine_of(settings, cluster)
+    app.run_manager(settings, app.RunSettings(**run), app.Outside(cluster, engine))
+
+
+@manager.command("openapi")
+def manager_openapi() -> None:
+    """Print the API as OpenAPI."""
+    app: Any = load_app("manager")
+    click.echo(app.openapi_document(), nl=False)
+
+
+def _of_estate(estate_file: Path) -> ManagerSettings:
+    settings = manager_settings(read_estate(estate_file))
+    if settings is None:
+        raise InputError(f"{estate_file} declares no manager: add the block (gpumem.yaml explains it)")
+    return settings

@@ -1,0 +1,153 @@
+"""Wires ports to adapters. No decisions here, and no reading of the environment."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from helpers.adapters.asgi_server import asgi_served
+from helpers.adapters.clock import SystemClock
+from helpers.adapters.kubernetes_callers import KubernetesCallers
+from helpers.adapters.lease import LeaderElection
+from helpers.adapters.logging_ import JsonLog, failure_logged
+from helpers.adapters.manager_metrics import PrometheusManagerMetrics
+from helpers.adapters.metrics import ListenAddress, new_registry
+from helpers.adapters.process import Pulse, installed_version, stopped_by_signal
+from helpers.adapters.sql_.connection import open_database
+from helpers.adapters.sql_.leadership import DatabaseLeadership
+from helpers.adapters.sql_.migrate import migrate
+from helpers.adapters.sql_.store import SqlJobStore
+from helpers.adapters.token_file import TokenFile
+from helpers.apps.manager.api import Counted, manager_api
+from helpers.apps.manager.settings import RunSettings
+from helpers.apps.manager.world import ApiWorld
+from helpers.domain import names
+from helpers.domain.errors import InputError
+from helpers.domain.jobs.settings import ManagerSettings
+from helpers.ports.clock import Clock
+from helpers.ports.cluster import Cluster
+from helpers.ports.job_engine import JobEngine
+from helpers.ports.leadership import Leadership
+from helpers.ports.leases import Callers
+from helpers.ports.log import Log
+from helpers.ports.manager_metrics import JobUtilisation
+from helpers.services.manager_jobs import JobDesk
+from helpers.services.manager_loop import ManagerLoop, ManagerPorts
+from helpers.services.manager_money import Purse
+from helpers.services.manager_queue import QueueBoard
+
+# Longer than a turn in which the database and the API server both time out.
+STUCK_AFTER_SECONDS = 120.0
+MOST_BODY_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a manager works with besides its database.
+
+    Attributes:
+        cluster: Where the Lease is and who knows tokens; None outside Kubernetes.
+        engine: What queues jobs and lets them go; None: jobs are taken, and stay pending.
+        utilisation: What jobs do with their GPUs; None: nobody measures, and no job is idle.
+    """
+
+    cluster: Cluster | None = None
+    engine: JobEngine | None = None
+    utilisation: JobUtilisation | None = None
+
+
+def run_manager(
+    settings: ManagerSettings,
+    run: RunSettings,
+    outside: Outside,
+    *,
+    stop: Callable[[], bool] | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """Serves the API, and where it leads runs the loops, until SIGTERM or SIGINT (or `stop()`).
+
+    Raises:
+        InputError: an address, the database's URL or the token file cannot be used.
+        DependencyError: the database does not answer at the start.
+        Forbidden: the Lease may not be read or written.
+    """
+    clock = clock or SystemClock()
+    log = manager_log()
+    log.info("started", settings=settings.model_dump(mode="json"), identity=run.identity)
+    registry = new_registry(names.MANAGER_COMPONENT, installed_version())
+    with failure_logged(log), contextlib.ExitStack() as stack:
+        stopped = stop if stop is not None else stack.enter_context(stopped_by_signal()).is_set
+        database = open_database(run.database_url)
+        stack.callback(database.dispose)
+        migrate(database)
+        store = SqlJobStore(database)
+        metrics = PrometheusManagerMetrics(registry, [project.name for project in settings.projects])
+        purse = Purse(settings.prices)
+        board = QueueBoard(store, outside.engine, settings, clock, log)
+        board.look()
+        pulse = Pulse(stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS)
+        threading.Thread(target=board.run, args=(pulse.stop,), name="queue", daemon=True).start()
+        desk = JobDesk(store, outside.engine, settings, purse, clock)
+        callers = _callers(settings, run, outside.cluster, clock)
+        world = ApiWorld(
+            settings, store, desk, board, purse, outside.engine, callers, clock, log, metrics, registry, pulse.is_felt
+        )
+        leadership = _leadership(run, outside.cluster, database, clock, log, stack)
+        address = ListenAddress.parse(run.address)
+        served = asgi_served(
+            Counted(manager_api(world), metrics),
+            address,
+            name="api",
+            option="--address",
+            tls_folder=run.tls_folder,
+            most_body_bytes=MOST_BODY_BYTES,
+        )
+        port = stack.enter_context(served)
+        log.info("http_served", address=run.address, port=port)
+        if outside.engine is None:
+            log.warning("no_engine", reason="jobs are taken and stay pending until a manager with an engine runs")
+            _wait(stopped, clock)
+            return
+        ports = ManagerPorts(store, outside.engine, leadership, metrics, clock, log, outside.utilisation)
+        ManagerLoop(ports, settings, purse, stopped).run()
+
+
+def manager_log() -> JsonLog:
+    """The component's log."""
+    return JsonLog(names.MANAGER_COMPONENT, version=installed_version(), dry_run=False, clock=SystemClock())
+
+
+def _wait(stopped: Callable[[], bool], clock: Clock) -> None:
+    while not stopped():
+        clock.sleep_seconds(0.2)
+
+
+def _callers(settings: ManagerSettings, run: RunSettings, cluster: Cluster | None, clock: Clock) -> Callers:
+    if run.tokens is not None:
+        return TokenFile(run.tokens)
+    if cluster is None:
+        raise InputError("nobody says who callers are: give --tokens FILE, or a cluster")
+    return KubernetesCallers(
+        cluster, clock, audience=settings.audience, resource=names.JOB_RESOURCE, component=names.MANAGER_COMPONENT
+    )
+
+
+def _leadership(
+    run: RunSettings, cluster: Cluster | None, database: Engine, clock: Clock, log: Log,
+    stack: contextlib.ExitStack,
+) -> Leadership:  # fmt: skip
+    if cluster is not None:
+        election = LeaderElection(
+            cluster, clock, log, namespace=run.namespace, name=names.MANAGER_COMPONENT, identity=run.identity
+        )
+        return stack.enter_context(election)
+    leadership = DatabaseLeadership(database, clock, log, identity=run.identity)
+    stack.callback(leadership.give_up)
+    return leadership
+
+
+__all__ = ["Outside", "manager_log", "run_manager"]

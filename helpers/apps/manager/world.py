@@ -1,0 +1,56 @@
+"""All that the API's operations work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated
+
+import prometheus_client as prometheus
+from fastapi import Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from helpers.apps.manager.gate import Gate
+from helpers.domain.jobs.settings import ManagerSettings
+from helpers.ports.clock import Clock
+from helpers.ports.job_engine import JobEngine
+from helpers.ports.job_store import JobStore
+from helpers.ports.leases import Caller, Callers
+from helpers.ports.log import Log
+from helpers.ports.manager_metrics import ManagerMetrics
+from helpers.services.manager_jobs import JobDesk
+from helpers.services.manager_money import Purse
+from helpers.services.manager_queue import QueueBoard
+
+Credentials = Annotated[
+    HTTPAuthorizationCredentials | None,
+    Security(HTTPBearer(auto_error=False, description="A token of the cluster: kubectl create token NAME.")),
+]
+
+
+@dataclass
+class ApiWorld:
+    """`healthy`: the process's loops turn. `engine` None: nothing is let go, and there are no logs."""
+
+    settings: ManagerSettings
+    store: JobStore
+    desk: JobDesk
+    board: QueueBoard
+    purse: Purse
+    engine: JobEngine | None
+    callers: Callers
+    clock: Clock
+    log: Log
+    metrics: ManagerMetrics
+    registry: prometheus.CollectorRegistry
+    healthy: Callable[[], bool]
+
+    @cached_property
+    def gate(self) -> Gate:
+        """Who may do what."""
+        return Gate(self.callers, self.settings)
+
+    def caller(self, credentials: Credentials = None) -> Caller:
+        """Whose token came with the request."""
+        return self.gate.caller(credentials.credentials if credentials is not None else "")

@@ -1,0 +1,84 @@
+"""What the cluster shows of a job, and which state that means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from helpers.domain.jobs.states import JobStatus, steps_between
+
+
+class Capability(StrEnum):
+    """What an engine can do. A closed set: what is asked for beyond it is refused."""
+
+    FIFO = "fifo"
+    PRIORITY = "priority"
+    FAIR_SHARE = "fair_share"
+    GANG = "gang"
+    PREEMPTION = "preemption"
+    BORROWING = "borrowing"
+    PROVISIONING_REQUEST = "provisioning_request"
+
+
+class Phase(StrEnum):
+    """What a job's objects say together."""
+
+    ABSENT = "absent"
+    """None is there."""
+    HELD = "held"
+    """There, and not let go."""
+    STARTING = "starting"
+    """Let go; not all pods run."""
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    PREEMPTED = "preempted"
+    """It was let go, and lost its place: its pods were evicted, or its node went away."""
+
+
+_STATUS = {
+    Phase.HELD: JobStatus.QUEUED,
+    Phase.STARTING: JobStatus.PROVISIONING,
+    Phase.RUNNING: JobStatus.RUNNING,
+    Phase.SUCCEEDED: JobStatus.COMPLETED,
+    Phase.FAILED: JobStatus.FAILED,
+    Phase.PREEMPTED: JobStatus.PREEMPTED,
+}
+
+
+@dataclass(frozen=True)
+class JobObservation:
+    """A job in the cluster at one instant.
+
+    Attributes:
+        phase: What its objects say.
+        reason: In words, for the history: the scheduler's, the pod's or the engine's own.
+        at: When that was reached, by the cluster's clock; None where no object says so.
+        nodes: Where its pods are.
+        pods: Their names.
+    """
+
+    phase: Phase
+    reason: str = ""
+    at: datetime | None = None
+    nodes: tuple[str, ...] = ()
+    pods: tuple[str, ...] = ()
+
+
+def steps_to(status: JobStatus, seen: JobObservation) -> tuple[JobStatus, ...]:
+    """The states that a job in `status` has passed through, given what is seen of it now; empty: nothing new.
+
+    A final job whose objects are still there makes no step: they are stale. One that held GPUs and is seen held was
+    taken back by the engine, so it was preempted.
+    """
+    if seen.phase is Phase.ABSENT:
+        return ()
+    if status is JobStatus.RUNNING and seen.phase is Phase.STARTING:
+        return ()  # a pod of it is being replaced; whether its place is lost, the engine says
+    target = _STATUS[seen.phase]
+    if seen.phase is Phase.HELD and status in (JobStatus.PROVISIONING, JobStatus.RUNNING):
+        target = JobStatus.PREEMPTED
+    if status is target:
+        return ()
+    return steps_between(status, target) or ()

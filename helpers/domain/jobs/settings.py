@@ -1,0 +1,80 @@
+"""What the manager decides by: the document that its Deployment mounts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from helpers.domain.estate.manager import Project
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.prices import Prices
+from helpers.domain.jobs.limits import LimitRules
+from helpers.domain.jobs.ordering import Policy, Rules
+
+
+class ManagerSettings(BaseModel):
+    """All of it. Nothing here is secret."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    engine: Literal["native", "kueue", "volcano"] = "native"
+    policy: Policy = Policy.FAIR_SHARE
+    projects: tuple[Project, ...]
+    prices: Prices = Prices()
+    database_url_env: str = "GPUMEM_DATABASE_URL"
+    max_duration_hours: float = 24.0
+    idle_ratio: float = 0.05
+    idle_seconds: int = 1800
+    aging_hours: float = 4.0
+    spot_retries: int = 3
+    audience: str = ""
+    tls_secret: str | None = None
+    resource: str = ""
+    """The extended resource that carries MiB, for jobs on shared cards."""
+
+    label_prefix: str = ""
+
+    def project(self, name: str) -> Project | None:
+        """The project of that name; None: it may run no jobs."""
+        return next((project for project in self.projects if project.name == name), None)
+
+    def rules(self) -> Rules:
+        """How turns are ordered."""
+        return Rules(
+            policy=self.policy,
+            weights={project.name: project.weight for project in self.projects},
+            quotas={p.name: float(p.gpu_quota_count) for p in self.projects if p.gpu_quota_count is not None},
+            aging_seconds=self.aging_hours * 3600,
+        )
+
+    def limits(self) -> LimitRules:
+        """What stops jobs."""
+        return LimitRules(
+            max_duration_hours=self.max_duration_hours,
+            idle_ratio=self.idle_ratio,
+            idle_seconds=float(self.idle_seconds),
+        )
+
+
+def manager_settings(estate: Estate) -> ManagerSettings | None:
+    """The settings of a valid `estate`; None where it declares no manager."""
+    block = estate.manager
+    if block is None:
+        return None
+    return ManagerSettings(
+        engine=block.engine,
+        policy=Policy(block.policy),
+        projects=block.projects,
+        prices=block.prices,
+        database_url_env=block.database_url_env,
+        max_duration_hours=block.max_duration_hours,
+        idle_ratio=block.idle_ratio,
+        idle_seconds=block.idle_seconds,
+        aging_hours=block.aging_hours,
+        spot_retries=block.spot_retries,
+        audience=block.audience,
+        tls_secret=block.tls_secret,
+        resource=estate.resource,
+        label_prefix=estate.label_prefix,
+    )

@@ -1,0 +1,83 @@
+"""What queues and lets go: the cluster's own machinery. It never places a pod, and nor does the manager."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from helpers.domain.jobs.gpus import Pool
+from helpers.domain.jobs.job import Job
+from helpers.domain.jobs.observation import Capability, JobObservation
+from helpers.domain.jobs.ordering import Holding, Rules, Waiting
+
+
+@dataclass(frozen=True)
+class QueueFacts:
+    """All that an order is made of.
+
+    `capacity`: `{pool: cards, instances or MiB in all}`; a pool whose size nobody knows is missing.
+    """
+
+    waiting: Sequence[Waiting]
+    holding: Sequence[Holding]
+    capacity: Mapping[Pool, int]
+    rules: Rules
+    now_at: datetime = field(kw_only=True)
+
+
+class JobEngine(Protocol):
+    """Everything here raises DependencyError where the cluster does not answer, Rejected where it says no for good.
+
+    Every act may be done twice: objects are named after the job.
+    """
+
+    @property
+    def name(self) -> str:
+        """`native`, `kueue` or `volcano`."""
+        ...
+
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can do here and now."""
+        ...
+
+    def ensure(self, job: Job) -> None:
+        """Its objects are there, held; found there already, nothing is changed."""
+        ...
+
+    def let_go(self, job: Job) -> None:
+        """It may start. Engines that decide that themselves do nothing."""
+        ...
+
+    def hold(self, job: Job) -> None:
+        """It may not run (again) until it is let go: for another attempt, with `job.capacity`."""
+        ...
+
+    def remove(self, job: Job) -> None:
+        """Its objects are gone, or on their way; not there already, nothing happens."""
+        ...
+
+    def observe(self) -> Mapping[str, JobObservation]:
+        """`{job_id: what is seen}` of every job that has objects."""
+        ...
+
+    def lets_go_itself(self) -> bool:
+        """Whether the engine decides who goes; else the manager does, by `order`."""
+        ...
+
+    def order(self, facts: QueueFacts) -> Sequence[Waiting]:
+        """All that wait, in the engine's own order."""
+        ...
+
+    def capacity(self) -> Mapping[Pool, int]:
+        """What there is of each pool now."""
+        ...
+
+    def logs(self, job: Job, *, tail_lines: int, worker: int) -> str:
+        """The end of a worker's output; NotFound where there is none (yet, or any more)."""
+        ...
+
+    def ask_checkpoint(self, job: Job) -> bool:
+        """Tells its pods to save their state; whether they were told."""
+        ...

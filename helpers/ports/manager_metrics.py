@@ -1,0 +1,44 @@
+"""What is counted about GPU jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from helpers.domain.jobs.limits import Sample
+
+
+class ManagerMetrics(Protocol):
+    """One process's own figures; the leader's alone move but for `answered`."""
+
+    def leads(self, leads: bool) -> None:
+        """Whether this process runs the loops."""
+        ...
+
+    def queue(self, counts: Mapping[tuple[str, str], int], outbox_count: int) -> None:
+        """`{(project, status): jobs}` of all that is not over, and acts that are not done yet."""
+        ...
+
+    def reached(self, project_id: str, status: str) -> None:
+        """A job reached a state."""
+        ...
+
+    def waited(self, priority: str, seconds: float) -> None:
+        """A job was let go after so long."""
+        ...
+
+    def turned(self, at_seconds: float, failed_count: int) -> None:
+        """A turn ended; so many jobs could not be dealt with. `at_seconds`: since the epoch."""
+        ...
+
+    def answered(self, route: str, code: int, seconds: float) -> None:
+        """A request was answered."""
+        ...
+
+
+class JobUtilisation(Protocol):
+    """What jobs do with their GPUs, as it was measured."""
+
+    def samples(self, job_ids: Sequence[str]) -> Mapping[str, Sequence[Sample]]:
+        """`{job_id: samples, oldest first}`; a job that nobody measured is missing."""
+        ...

@@ -1,0 +1,70 @@
+"""The alerts about lanes, leases and their coordinator."""
+
+from __future__ import annotations
+
+from helpers.domain.estate.coordinator import Coordinator
+from helpers.rendering import monitoring_queries as q
+from helpers.rendering.monitoring_alert import Alert
+
+# Beyond a change of leaders and a Redis that restarts.
+LEAST_COORDINATOR_LATE_SECONDS = 60
+FALLBACK_FOR_SECONDS = 60
+# A process that was told to give memory back may take so long; so may a leader that is being followed.
+LEASE_OVERDUE_SECONDS = 60
+
+
+def coordinator_alerts(coordinator: Coordinator) -> tuple[Alert, ...]:
+    """About lanes and their coordinator."""
+    late_seconds = max(LEAST_COORDINATOR_LATE_SECONDS, 12 * coordinator.poll_seconds)
+    late = f"abs(time() - max({q.COORDINATOR_PASS})) > {late_seconds:g}"
+    return (
+        Alert(
+            "GPULanePausedTooLong",
+            f"max by (lane) ({q.LANE_PAUSED}) > {coordinator.paused_for_seconds}",
+            "warning",
+            "Jobs of lane {{ $labels.lane }} have waited for {{ $value | humanizeDuration }}.",
+            "Its queues are paused for longer than any window or realtime work should take.",
+        ),
+        Alert(
+            "GPUFallbackActive",
+            f"max by (tenant) ({q.FALLBACK}) == 1",
+            "critical",
+            "The card or the server of tenant {{ $labels.tenant }} does not answer.",
+            "Realtime callers are told that the service is temporarily unavailable, and batch jobs wait.",
+            for_seconds=FALLBACK_FOR_SECONDS,
+        ),
+        Alert(
+            "GPUCoordinatorDown",
+            q.with_cause([("late", late), ("absent", f"absent({q.COORDINATOR_PASS})")]),
+            "warning",
+            "Nobody coordinates the job queues in front of the cards.",
+            f"Cause {{{{ $labels.cause }}}}: no look at the queues was finished within {late_seconds:g} s. "
+            "What is paused stays paused, and batch no longer waits for realtime.",
+            for_seconds=FALLBACK_FOR_SECONDS,
+        ),
+    )
+
+
+def lease_alerts() -> tuple[Alert, ...]:
+    """About leases and whoever grants them."""
+    late = f"abs(time() - max({q.LEASE_PASS})) > {LEAST_COORDINATOR_LATE_SECONDS}"
+    return (
+        Alert(
+            "GPULeaseOverdue",
+            f"max by (tenant, lane, cause) ({q.LEASE_OVERDUE}) > {LEASE_OVERDUE_SECONDS}",
+            "warning",
+            "A lease of tenant {{ $labels.tenant }} in lane {{ $labels.lane }} is over its time by "
+            "{{ $value | humanizeDuration }}.",
+            "Cause {{ $labels.cause }}. held: the lease is over, and its pod still has the memory, which nobody else "
+            "gets. waiting: a request waits longer than it said it would, and was neither granted nor refused.",
+        ),
+        Alert(
+            "GPULeasesDown",
+            q.with_cause([("late", late), ("absent", f"absent({q.LEASE_PASS})")]),
+            "warning",
+            "Nobody grants leases of GPU memory.",
+            f"Cause {{{{ $labels.cause }}}}: no pass over the leases was finished within "
+            f"{LEAST_COORDINATOR_LATE_SECONDS} s. Who holds one goes on as long as it is renewed; who asks waits.",
+            for_seconds=FALLBACK_FOR_SECONDS,
+        ),
+    )

@@ -1,0 +1,180 @@
+"""The leader's turns: the outbox, what the cluster shows, whose turn it is, and what has reached a limit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from helpers.domain.errors import DependencyError
+from helpers.domain.jobs.change import MANAGER_ACTOR, OutboxAction, step
+from helpers.domain.jobs.job import Job
+from helpers.domain.jobs.limits import Sample, Stop, check_limits
+from helpers.domain.jobs.observation import JobObservation
+from helpers.domain.jobs.ordering import Go, decide
+from helpers.domain.jobs.preemption import checkpoint_due
+from helpers.domain.jobs.settings import ManagerSettings
+from helpers.domain.jobs.states import HOLDING, JobStatus
+from helpers.ports.clock import Clock
+from helpers.ports.job_engine import JobEngine, QueueFacts
+from helpers.ports.job_store import JobStore, QueueRow
+from helpers.ports.leadership import Leadership
+from helpers.ports.log import Log
+from helpers.ports.manager_metrics import JobUtilisation, ManagerMetrics
+from helpers.services.manager_follow import Follower, note
+from helpers.services.manager_money import Purse
+from helpers.services.manager_outbox import BATCH_COUNT, OutboxDrain
+from helpers.services.manager_queue import holding_of, waiting_of
+
+TURN_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class ManagerPorts:
+    """What the loop works with. `utilisation` None: nobody measures, so nothing is idle."""
+
+    store: JobStore
+    engine: JobEngine
+    leadership: Leadership
+    metrics: ManagerMetrics
+    clock: Clock
+    log: Log
+    utilisation: JobUtilisation | None = None
+
+
+class ManagerLoop:
+    """Turns while this process leads."""
+
+    def __init__(self, ports: ManagerPorts, settings: ManagerSettings, purse: Purse, stop: Callable[[], bool]) -> None:
+        self._ports = ports
+        self._settings = settings
+        self._purse = purse
+        self._stop = stop
+        self._rules = settings.rules()
+        self._limits = settings.limits()
+        one = ports
+        self._outbox = OutboxDrain(one.store, one.engine, one.clock, one.log, one.metrics)
+        self._follower = Follower(one.store, one.engine, purse, one.clock, one.log, one.metrics, settings.spot_retries)
+
+    def run(self) -> None:
+        """Until it is told to stop."""
+        while not self._stop():
+            leads = self._ports.leadership.leads()
+            self._ports.metrics.leads(leads)
+            hurried = False
+            if leads:
+                try:
+                    hurried = self.turn()
+                except DependencyError as error:
+                    self._ports.log.warning("turn_failed", reason=str(error))
+            if not hurried:
+                self._ports.clock.sleep_seconds(TURN_SECONDS)
+
+    def turn(self) -> bool:
+        """One turn; whether more is due at once.
+
+        Raises:
+            DependencyError: the database or the cluster does not answer; the next turn goes on from there.
+        """
+        done_count, failed_count = self._outbox.drain(self._may_act)
+        rows = list(self._ports.store.queue())
+        seen = self._ports.engine.observe()
+        self._follower.forget_others(rows)
+        moved = [row for row in rows if self._safely(row.job_id, lambda row=row: self._follower.follow(row, seen))]  # type: ignore[misc]
+        if moved:
+            rows = list(self._ports.store.queue())
+        if not self._ports.engine.lets_go_itself():
+            self._let_go(rows, seen)
+        self._guard([row for row in rows if row.status in HOLDING])
+        self._ports.metrics.queue(Counter((row.project_id, row.status.value) for row in rows), self._outbox_count())
+        self._ports.metrics.turned(self._ports.clock.now_at().timestamp(), failed_count)
+        return done_count == BATCH_COUNT
+
+    def _outbox_count(self) -> int:
+        return self._ports.store.outbox_count()
+
+    def _may_act(self) -> bool:
+        return not self._stop() and self._ports.leadership.leads()
+
+    def _safely(self, job_id: str, act: Callable[[], bool]) -> bool:
+        """One job that cannot be dealt with must not keep the others back."""
+        if not self._may_act():
+            return False
+        try:
+            return act()
+        except DependencyError as error:
+            self._ports.log.warning("job_not_followed", job_id=job_id, reason=str(error))
+            return False
+
+    def _let_go(self, rows: Sequence[QueueRow], seen: Mapping[str, JobObservation]) -> None:
+        """Lets those go whose turn it is. Only what is held in the cluster has a turn."""
+        now_at = self._ports.clock.now_at()
+        hours = self._settings.max_duration_hours
+        waiting = [waiting_of(row, hours) for row in rows if row.status is JobStatus.QUEUED and row.job_id in seen]
+        if not waiting:
+            return
+        holding = [holding_of(row, hours, now_at) for row in rows if row.status in HOLDING]
+        capacity = self._ports.engine.capacity()
+        order = self._ports.engine.order(QueueFacts(waiting, holding, capacity, self._rules, now_at=now_at))
+        for answer in decide(order, holding, capacity, self._rules, now_at):
+            if isinstance(answer, Go):
+                self._safely(answer.job_id, lambda go=answer: self._go(go))  # type: ignore[misc]
+
+    def _go(self, go: Go) -> bool:
+        job = self._ports.store.job(go.job_id)
+        if job is None or job.status is not JobStatus.QUEUED:
+            return False
+        # First the act, then the record: what was let go and not recorded is seen at the next turn; the
+        # other way round it would be recorded as running, seen held, and counted as interrupted.
+        self._ports.engine.let_go(job)
+        now_at = self._ports.clock.now_at()
+        change = step(job, JobStatus.PROVISIONING, now_at, go.reason)
+        if not self._ports.store.apply([change]):
+            return False
+        self._ports.metrics.reached(job.project_id, JobStatus.PROVISIONING.value)
+        self._ports.metrics.waited(job.spec.priority.value, (now_at - job.queued_at).total_seconds())
+        self._ports.log.info("job_let_go", job_id=job.job_id, namespace=job.project_id, reason=go.reason)
+        return True
+
+    def _guard(self, rows: Sequence[QueueRow]) -> None:
+        """Limits and checkpoints of the jobs that hold GPUs."""
+        if not rows:
+            return
+        samples: Mapping[str, Sequence[Sample]] = {}
+        if self._ports.utilisation is not None:
+            try:
+                samples = self._ports.utilisation.samples([row.job_id for row in rows])
+            except DependencyError as error:
+                self._ports.log.warning("utilisation_not_read", reason=str(error))
+        for row in rows:
+            self._safely(row.job_id, lambda row=row: self._guarded(row.job_id, samples.get(row.job_id, ())))  # type: ignore[misc]
+
+    def _guarded(self, job_id: str, samples: Sequence[Sample]) -> bool:
+        job = self._ports.store.job(job_id)
+        if job is None or job.status not in HOLDING:
+            return False
+        now_at = self._ports.clock.now_at()
+        mine = [sample for sample in samples if job.started_at is not None and sample.at >= job.started_at]
+        verdict = check_limits(job, self._purse.until(job, now_at).known_usd, mine, self._limits, now_at)
+        if isinstance(verdict, Stop):
+            reason = f"{verdict.limit}: {verdict.reason}"
+            change = step(job, JobStatus.FAILED, now_at, reason, outbox=OutboxAction.REMOVE, audit_action="stop")
+            stopped = self._ports.store.apply([self._purse.billed(change)])
+            if stopped:
+                self._ports.metrics.reached(job.project_id, JobStatus.FAILED.value)
+                self._ports.log.info("job_stopped", job_id=job_id, namespace=job.project_id, reason=reason)
+            return stopped
+        for warning in verdict:
+            text = f"{warning.limit}: {warning.reason}"
+            warned = note(job, now_at, "warning", text, MANAGER_ACTOR, warned=(*job.warned, warning.limit.value))
+            if self._ports.store.apply([warned]):
+                job = warned.new
+                self._ports.log.info("job_warned", job_id=job_id, namespace=job.project_id, reason=text)
+        return self._checkpointed(job)
+
+    def _checkpointed(self, job: Job) -> bool:
+        now_at = self._ports.clock.now_at()
+        if not checkpoint_due(job, now_at) or not self._ports.engine.ask_checkpoint(job):
+            return False
+        told = note(job, now_at, "checkpoint", "it was told to save its state", MANAGER_ACTOR, checkpoint_at=now_at)
+        return self._ports.store.apply([told])

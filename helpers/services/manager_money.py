@@ -1,0 +1,112 @@
+"""What jobs cost: by the time in which they really held their cards, at the estate's prices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+
+from helpers.domain.cost.estimate import CostEstimate, estimate, price_range
+from helpers.domain.cost.held import CardMemory, Segment, WholeCards, charges, cost_of
+from helpers.domain.cost.money import Cost, summed
+from helpers.domain.cost.price_history import history_of, table_of
+from helpers.domain.cost.price_table import CapacityType
+from helpers.domain.estate.prices import Prices
+from helpers.domain.jobs.change import Change, HeldAttempt
+from helpers.domain.jobs.gpus import Demand, Pool, mib_of_gb
+from helpers.domain.jobs.job import Job
+from helpers.domain.jobs.spec import JobSpec
+
+
+@dataclass(frozen=True)
+class UsageRow:
+    """What a project held of one pool on one kind of capacity."""
+
+    pool: str
+    capacity: str
+    gpu_seconds: float
+    cost: Cost
+
+
+class Purse:
+    """The estate's prices, put to use."""
+
+    def __init__(self, prices: Prices) -> None:
+        self.table = table_of(prices)
+        self.history = history_of(prices)
+
+    def estimated(
+        self, spec: JobSpec, durations_seconds: Sequence[float], most_seconds: float, at: datetime
+    ) -> CostEstimate:
+        """What a job will cost, all its workers together."""
+        unit, count = _units(spec.demand.pool, spec.demand.amount)
+        prices = price_range(self.history, [spec.demand.pool.price_key], at, preemptible=spec.preemptible)
+        one = estimate(unit, prices, [round(seconds) for seconds in durations_seconds], round(most_seconds))
+
+        def capped(amount: Decimal | None) -> Decimal | None:
+            if amount is None:
+                return None
+            return min(amount * count, spec.budget_limit_usd or amount * count)
+
+        return replace(
+            one, low_usd=capped(one.low_usd), likely_usd=capped(one.likely_usd), high_usd=capped(one.high_usd)
+        )
+
+    def until(self, job: Job, now_at: datetime) -> Cost:
+        """What it has cost, its present attempt included."""
+        past = Cost(known=_exact(job.cost_usd))
+        if job.started_at is None:
+            return past
+        return past + self._of(job.spec.demand, job.capacity, job.started_at, now_at)
+
+    def billed(self, change: Change) -> Change:
+        """The change with the bill of the attempt that it ends."""
+        if not change.ends_attempt:
+            return change
+        return replace(change, new=replace(change.new, cost_usd=self.until(change.old, change.at).known_usd))
+
+    def usage(self, held: Iterable[HeldAttempt], from_at: datetime, to_at: datetime) -> list[UsageRow]:
+        """What was held between two instants, by pool and capacity."""
+        rows: dict[tuple[str, str], UsageRow] = {}
+        for one in held:
+            pool = Pool(one.gpu_type, one.size_gb, one.kind, one.profile)  # type: ignore[arg-type] # as it was kept
+            begin_at, end_at = max(one.from_at, from_at), min(one.to_at or to_at, to_at)
+            if begin_at >= end_at:
+                continue
+            demand = Demand(pool, one.amount)
+            seconds = (end_at - begin_at).total_seconds() * demand.gpu_count()
+            cost = self._of(demand, one.capacity, begin_at, end_at)
+            key = (pool.name, one.capacity)
+            known = rows.get(key, UsageRow(*key, 0.0, Cost()))
+            rows[key] = UsageRow(*key, known.gpu_seconds + seconds, known.cost + cost)
+        return [rows[key] for key in sorted(rows)]
+
+    def _of(self, demand: Demand, capacity: str, from_at: datetime, to_at: datetime) -> Cost:
+        unit, count = _units(demand.pool, demand.amount)
+        kind = CapacityType(capacity)
+        segment = Segment("", "", None, demand.pool.price_key, unit, kind, from_at, max(from_at, to_at))
+        one = cost_of(charges([segment], self.history, from_at, max(from_at, to_at)))
+        return Cost(one.known * count, one.unpriced_card_seconds * count)
+
+
+def total(rows: Iterable[UsageRow]) -> Cost:
+    """All of it together."""
+    return summed(row.cost for row in rows)
+
+
+def _units(pool: Pool, amount: int) -> tuple[WholeCards | CardMemory, int]:
+    """One piece of what is held, and how many of it there are: a share of memory is of one card."""
+    if pool.kind == "whole":
+        return WholeCards(amount), 1
+    physical_mib = mib_of_gb(pool.size_gb)
+    if pool.kind == "mig":
+        size_gb = int(pool.profile.partition("g.")[2].removesuffix("gb"))
+        return CardMemory(mib_of_gb(size_gb), physical_mib), amount
+    # MiB of all workers together; each worker's are on one card, and the price is by the MiB.
+    return CardMemory(1, physical_mib), amount
+
+
+def _exact(amount: Decimal) -> Fraction:
+    return Fraction(amount)

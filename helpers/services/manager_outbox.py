@@ -1,0 +1,89 @@
+"""What was committed becomes objects in the cluster. The leader's; everything may be done twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from helpers.domain.errors import ClusterError, DependencyError, Rejected
+from helpers.domain.jobs.change import OutboxAction, OutboxRow, step
+from helpers.domain.jobs.states import JobStatus
+from helpers.ports.clock import Clock
+from helpers.ports.job_engine import JobEngine
+from helpers.ports.job_store import JobStore
+from helpers.ports.log import Log
+from helpers.ports.manager_metrics import ManagerMetrics
+
+BATCH_COUNT = 100
+LONGEST_WAIT_SECONDS = 300
+
+
+class OutboxDrain:
+    """Takes the committed acts in their order."""
+
+    def __init__(self, store: JobStore, engine: JobEngine, clock: Clock, log: Log, metrics: ManagerMetrics) -> None:
+        self._store = store
+        self._engine = engine
+        self._clock = clock
+        self._log = log
+        self._metrics = metrics
+
+    def drain(self, may_act: Callable[[], bool]) -> tuple[int, int]:
+        """Does what is due, one batch; (how much was done, how much has to be tried again).
+
+        `may_act`: asked before each act: whoever stops leading stops acting.
+        """
+        done_count = failed_count = 0
+        for row in self._store.due(self._clock.now_at(), BATCH_COUNT):
+            if not may_act():
+                break
+            try:
+                self._one(row)
+                done_count += 1
+            except Rejected as error:
+                self._refused(row, error)
+                done_count += 1
+            except ClusterError as error:
+                self._later(row, error)
+                failed_count += 1
+        return done_count, failed_count
+
+    def _one(self, row: OutboxRow) -> None:
+        job = self._store.job(row.job_id)
+        if job is None:
+            raise DependencyError(f"the outbox names job {row.job_id}, which the database does not have")
+        if row.action is OutboxAction.REMOVE:
+            self._engine.remove(job)
+            self._store.done(row)
+            return
+        if job.is_final:
+            self._store.done(row)  # cancelled before anything was made
+            return
+        self._engine.ensure(job)
+        if job.status is not JobStatus.PENDING:
+            self._store.done(row)  # made before: whoever did it was stopped before it could say so
+            return
+        change = step(job, JobStatus.QUEUED, self._clock.now_at(), f"its objects are there, held ({self._engine.name})")
+        if self._store.apply([change], done=row):
+            self._metrics.reached(job.project_id, JobStatus.QUEUED.value)
+            self._log.info("job_queued", job_id=job.job_id, namespace=job.project_id)
+        # Else it was cancelled meanwhile: the row is looked at again, and then the one that removes it.
+
+    def _refused(self, row: OutboxRow, error: Rejected) -> None:
+        """The API server says no for good, so that another try cannot help."""
+        job = self._store.job(row.job_id)
+        self._log.warning("job_refused", job_id=row.job_id, action=row.action.value, reason=str(error))
+        if job is None or row.action is OutboxAction.REMOVE or job.status is not JobStatus.PENDING:
+            self._store.done(row)
+            return
+        change = step(job, JobStatus.FAILED, self._clock.now_at(), f"the cluster refused it: {error}")
+        if self._store.apply([change], done=row):
+            self._metrics.reached(job.project_id, JobStatus.FAILED.value)
+
+    def _later(self, row: OutboxRow, error: ClusterError) -> None:
+        wait_seconds = min(LONGEST_WAIT_SECONDS, 2**row.tries_count)
+        self._log.warning(
+            "outbox_not_done", job_id=row.job_id, action=row.action.value, tries_count=row.tries_count + 1,
+            retry_seconds=wait_seconds, reason=str(error),
+        )  # fmt: skip
+        self._store.try_again(row, self._clock.now_at() + timedelta(seconds=wait_seconds), str(error))
