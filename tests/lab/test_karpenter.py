@@ -60,7 +60,7 @@ def test_machines_come_for_waiting_jobs_up_to_the_limit_and_go_with_them(platfor
     for node in nodes.values():
         labels, taints = node["metadata"]["labels"], node["spec"]["taints"]
         assert labels["karpenter.sh/nodepool"] == POOL
-        assert labels["karpenter.sh/capacity-type"] == "spot"  # both may be bought, and it is the cheaper
+        assert labels["karpenter.sh/capacity-type"] == "spot"  # both may be bought
         assert {"key": GPU, "value": "true", "effect": "NoSchedule"} in taints
     delete_jobs(api, asked)
     wait_for(lambda: not adopter.nodes())

@@ -68,7 +68,7 @@ class NodePool(EstateModel):
         default=("spot", "on-demand"),
         min_length=1,
         strict=False,
-        description="What may be bought; of several, Karpenter takes reserved, then the cheaper (spot) first.",
+        description="What may be bought; of several, Karpenter takes reserved, then spot, then on-demand.",
     )
     zones: tuple[str, ...] = Field(default=(), strict=False, description="Only these zones; absent: every zone.")
     architecture: Literal["amd64", "arm64"] = Field(default="amd64", description="Of the machines.")
