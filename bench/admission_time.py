@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from helpers.domain.admission.settings import AdmissionSettings
-from helpers.rendering.admission import policy_objects
+from helpers.domain.estate.model import Estate
+from helpers.rendering.admission import admission_objects
 from lab.api import APPLY_PATCH, Api
 from lab.injector import make_namespace
 from lab.waiting import wait_for
@@ -31,17 +31,19 @@ _DURATION = re.compile(
 )
 
 
-def policy_figures(api: Api, settings: AdmissionSettings) -> dict[str, Any]:
-    """Mean ms that both kinds of policies take for a pod that asks for a GPU, and for one that does not."""
+def policy_figures(api: Api, estate: Estate) -> dict[str, Any]:
+    """Mean ms that all of the estate's policies take for a pod that asks for a GPU, and for one that does not."""
+    objects = list(admission_objects(estate))
     make_namespace(api, NAMESPACE)
     api.post("/apis/node.k8s.io/v1/runtimeclasses", {"metadata": {"name": "nvidia"}, "handler": "nvidia"})
     without_ms = _mean_ms(api, _pod(gpu=True))
-    for item in policy_objects(settings):
+    for item in objects:
         path = f"{GROUP}/{PLURALS[item.kind]}/{item.manifest['metadata']['name']}"
         api.patch(path, dict(item.manifest), APPLY_PATCH, fieldManager="bench", force="true")
     wait_for(lambda: "/dev/nvidia0" in str(api.post(PODS, _pod(gpu=True))))
     return {
         "pods": PODS_COUNT,
+        "policies": sum(item.kind.endswith("Policy") for item in objects),
         "without_policies_ms": without_ms,
         "gpu_pod_ms": _mean_ms(api, _pod(gpu=True)),
         "other_pod_ms": _mean_ms(api, _pod(gpu=False)),

@@ -65,7 +65,7 @@ def main() -> int:
         try:
             figures = measured(lab, root, seconds)
             # From here on the policies are in force, so last.
-            figures["policy_engine"] = policy_figures(lab.api(), _settings())
+            figures["policy_engine"] = policy_figures(lab.api(), load_estate(EXAMPLE)[0])
         finally:
             cluster.down("bench", root)
     print(json.dumps(figures))

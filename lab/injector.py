@@ -25,6 +25,7 @@ from helpers.domain import names
 from helpers.domain.admission.rights import injector_rights
 from helpers.domain.admission.settings import AdmissionSettings
 from helpers.domain.rights import Scope
+from helpers.rendering.admission_webhook import Certificates
 from lab.api import APPLY_PATCH, Api, ApiError
 from lab.cluster import Lab
 from lab.ports import free_ports
@@ -60,11 +61,15 @@ def make_namespace(api: Api, name: str, **labels: str) -> None:
     wait_for(lambda: api.exists(f"/api/v1/namespaces/{name}/serviceaccounts/default"))
 
 
-def grant(lab: Lab, namespace: str, *, without: str = "") -> Path:
-    """The injector's ServiceAccount with its rights, but for `without` (`verb resource`); its kubeconfig."""
+def grant(lab: Lab, namespace: str, *, certificates: Certificates = "self", without: str = "") -> Path:
+    """The injector's ServiceAccount with its rights, but for `without` (`verb resource`); its kubeconfig.
+
+    `certificates`: who makes them; with cert-manager there are fewer rights.
+    """
     make_namespace(lab.api(), namespace)
     places: list[tuple[Scope, str]] = [("cluster", ""), ("namespace", namespace), ("default", "default")]
-    return grant_rights(lab, namespace, names.INJECTOR_SERVICE_ACCOUNT, injector_rights(), places, without=without)
+    rights = injector_rights(certificates=certificates)
+    return grant_rights(lab, namespace, names.INJECTOR_SERVICE_ACCOUNT, rights, places, without=without)
 
 
 @dataclass

@@ -27,6 +27,8 @@ class RedisServer:
     folder: Path
     port: int
     durable: bool = True
+    replica_of: int | None = None
+    """The port of the one that it copies; it stays a replica until somebody promotes it."""
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _program: Program | None = field(default=None, repr=False)
 
@@ -46,6 +48,8 @@ class RedisServer:
         command = [str(self._program.path), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         command += ["--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no"]
         command += ["--appendonly", "yes" if self.durable else "no", "--appendfsync", "always"]
+        command += ["--repl-diskless-sync-delay", "0"]  # a replica is served at once, and not after 5 s
+        command += [] if self.replica_of is None else ["--replicaof", "127.0.0.1", str(self.replica_of)]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**os.environ, **self._program.env}, cwd=self.folder
@@ -86,9 +90,9 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(folder: Path, *, durable: bool = True) -> Iterator[RedisServer]:
+def redis_server(folder: Path, *, durable: bool = True, replica_of: int | None = None) -> Iterator[RedisServer]:
     """One that is up, and gone afterwards."""
-    server = RedisServer(folder, free_ports(1)[0], durable)
+    server = RedisServer(folder, free_ports(1)[0], durable, replica_of)
     server.start()
     try:
         yield server

@@ -41,8 +41,12 @@ class PrometheusCoordinatorMetrics:
         )
         self._fallback = gauge("fallback_active", "Whether the tenant's card or server is away.", ["tenant"])
         self._unloads = counter("unloads", "Models asked out of the memory.", ["tenant", "outcome"])
+        self._yields = counter(
+            "yields", "Bursts of realtime work in which a lane was asked to yield.", ["lane", "outcome"]
+        )
         self._last_pass = gauge("last_pass_timestamp_seconds", "When the last pass ended; 0: none yet.")
         self._answers = counter("passes", "Passes, by whether Redis answered.", ["outcome"])
+        self._lanes = tuple(lanes)
         for lane in lanes:
             self._paused.labels(lane=lane).set(0)
             for act in ACTS:
@@ -68,6 +72,13 @@ class PrometheusCoordinatorMetrics:
             self._active.labels(lane=lane).set(verdict.active_count)
             self._paused.labels(lane=lane).set(paused_seconds.get(lane, 0.0))
 
+    def stands_by(self) -> None:
+        """Takes the lanes' series away; those that alerts watch go back to 0."""
+        for gauge in (self._open, self._closed, self._waiting, self._active):
+            gauge.clear()
+        for lane in self._lanes:
+            self._paused.labels(lane=lane).set(0)
+
     def acted(self, lane: str, act: str, outcome: str) -> None:
         """Counts it."""
         self._acts.labels(lane=lane, act=act, outcome=outcome).inc()
@@ -84,6 +95,10 @@ class PrometheusCoordinatorMetrics:
     def unloaded(self, tenant: str, outcome: str) -> None:
         """Counts it."""
         self._unloads.labels(tenant=tenant, outcome=outcome).inc()
+
+    def asked_to_yield(self, lane: str, outcome: str) -> None:
+        """Counts it."""
+        self._yields.labels(lane=lane, outcome=outcome).inc()
 
     def passed(self, at_seconds: float, answered: bool) -> None:
         """Remembers it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import prometheus_client as prometheus
@@ -28,8 +28,11 @@ class PrometheusInjectorMetrics:
         )
         self._expiry = prometheus.Gauge(
             "gpumem_injector_certificate_expiry_timestamp_seconds",
-            "When the certificate that is served ends, seconds since the epoch; 0: none is served.",
+            "When the certificate that is served, or its authority, ends, seconds since the epoch; 0: none is served.",
             registry=registry,
+        )
+        self._ready = prometheus.Gauge(
+            "gpumem_injector_ready", "Whether the certificate that is served is valid now.", registry=registry
         )
         self._acts = prometheus.Counter(
             "gpumem_injector_certificate_acts", "What was done to the certificate.", ["act"], registry=registry
@@ -40,14 +43,18 @@ class PrometheusInjectorMetrics:
             "gpumem_injector_leader", "Whether this process may act on the certificate.", registry=registry
         )
 
+    def ask_readiness(self, ready: Callable[[], bool]) -> None:
+        """Asks `ready` at each scrape, for a certificate ends without anything happening; shows 0 until then."""
+        self._ready.set_function(lambda: float(ready()))
+
     def reviewed(self, outcome: str, seconds: float) -> None:
         """Counts one answer."""
         self._reviews[outcome].inc()
         self._seconds.observe(seconds)
 
-    def served(self, not_after_at: datetime) -> None:
+    def served(self, ends_at: datetime) -> None:
         """Shows the end."""
-        self._expiry.set(not_after_at.timestamp())
+        self._expiry.set(ends_at.timestamp())
 
     def certificate_act(self, act: str) -> None:
         """Counts it."""

@@ -47,6 +47,8 @@ LEASE_RESOURCE = "leases"
 LEASE_VERBS = ("create", "get", "list", "update", "delete")
 LEASE_TLS_PATH = "/etc/gpumem-leases-tls"
 ENV_LEASES_URL = "GPUMEM_LEASES_URL"
+# Holds v4, v5 and v6, each with one major of BullMQ's client in its node_modules.
+ENV_BULLMQ_CLIENTS = "GPUMEM_BULLMQ_CLIENTS"
 MANAGER_COMPONENT = "gpumem-manager"
 MANAGER_CONFIG_MAP = "gpumem-manager"
 MANAGER_CONFIG_PATH = "/etc/gpumem/manager.json"

@@ -19,8 +19,12 @@ class CoordinatorMetrics(Protocol):
         """Every lane as the pass saw it; `{lane: seconds}` since when one is closed with jobs waiting."""
         ...
 
+    def stands_by(self) -> None:
+        """This process leads no more: what it saw of the lanes is history, and must not look like now."""
+        ...
+
     def acted(self, lane: str, act: str, outcome: str) -> None:
-        """One pause, resume, forget or refusal; outcome `done` or `failed`."""
+        """One pause, resume, forget or refusal; outcome `done`, `failed` or `dry_run`."""
         ...
 
     def reacted(self, seconds: float) -> None:
@@ -32,7 +36,11 @@ class CoordinatorMetrics(Protocol):
         ...
 
     def unloaded(self, tenant: str, outcome: str) -> None:
-        """One model: `freed`, `overdue`, `refused`."""
+        """One model: `freed`, `overdue`, `refused`, `dry_run`."""
+        ...
+
+    def asked_to_yield(self, lane: str, outcome: str) -> None:
+        """One burst in which the lane's tenant was asked: `yielded`, `no_effect`, `failed`, `dry_run`."""
         ...
 
     def passed(self, at_seconds: float, answered: bool) -> None:

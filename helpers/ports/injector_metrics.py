@@ -13,8 +13,8 @@ class InjectorMetrics(Protocol):
         """One review was answered; `outcome` is one of `services.admission_review.OUTCOMES`."""
         ...
 
-    def served(self, not_after_at: datetime) -> None:
-        """The server shows a certificate that ends then."""
+    def served(self, ends_at: datetime) -> None:
+        """The server shows a certificate that is valid until then, as is its authority."""
         ...
 
     def certificate_act(self, act: str) -> None:

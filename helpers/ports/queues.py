@@ -29,7 +29,7 @@ class QueueView(Protocol):
         ...
 
     def wait(self, timeout_seconds: float) -> tuple[QueueEvent, ...]:
-        """Events that were not given out before; waits up to `timeout_seconds` for the first."""
+        """Events since `start_over` that were not given out before; waits up to `timeout_seconds` for the first."""
         ...
 
     def start_over(self) -> None:

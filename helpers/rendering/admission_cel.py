@@ -57,8 +57,12 @@ def asks_for(resources: tuple[str, ...]) -> str:
 
 
 def asks_for_a_gpu(settings: AdmissionSettings) -> str:
-    """Whether the pod wants a card at all: the condition under which rules run."""
-    return f"{has_annotation(settings)} || {asks_for(settings.gpu_resources)}"
+    """Whether the pod wants a card: by a resource that the device plugin offers, or by the annotation."""
+    by_annotation = has_annotation(settings)
+    if others := settings.other_set_names():
+        entries = f"string(object.metadata.annotations[{literal(settings.annotation)}]).split(';')"
+        by_annotation = f"({by_annotation} && {entries}.exists(e, !(e.trim() in {literal(others)})))"
+    return f"{by_annotation} || {asks_for(settings.gpu_resources)}"
 
 
 def concerned(settings: AdmissionSettings) -> str:
@@ -257,10 +261,11 @@ def warnings(settings: AdmissionSettings) -> list[dict[str, str]]:
     with_class = f"variables.asked_sets.exists(s, s in {runtime_sets})"
     all_with_class = f"variables.asked_sets.all(s, s in {runtime_sets})"
     rules = [
-        (f"{wished} || {placed}", said(messages.first_card(settings), text="variables.text")),
         (f"{wished} || !{with_class} || {access}", said(messages.no_access(settings))),
         (f"{wished} || {all_with_class} || {privileged}", said(messages.not_privileged(settings))),
     ]
+    if len(settings.all_indices()) > 1:
+        rules.insert(0, (f"{wished} || {placed}", said(messages.first_card(settings), text="variables.text")))
     if settings.required_budget == "warn":
         rules.append(("!variables.lacking", said(messages.missing_budget(settings))))
     rules += [_one_share(name, settings) for name in settings.shared_resources]

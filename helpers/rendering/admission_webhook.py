@@ -10,10 +10,11 @@ from typing import Any, Literal
 from helpers.domain import names
 from helpers.domain.admission.decision import PodSecurityLevel
 from helpers.domain.admission.rights import injector_rights
-from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE
+from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE, resolved_engine
 from helpers.domain.admission.webhook import LEVEL_BY_PATH, LEVEL_LABEL, LIMITED_LEVELS, NAME_LABEL, webhook_name
 from helpers.domain.estate.model import Estate
 from helpers.domain.rights import policy_rules
+from helpers.rendering.gpu_system import gpu_system_address
 from helpers.rendering.objects import RenderedObject
 from helpers.rendering.templates import render_template
 
@@ -25,6 +26,11 @@ DRAIN_SECONDS = 10
 _INJECT_CA_FROM = "cert-manager.io/inject-ca-from"
 
 
+def runs_webhook(estate: Estate) -> bool:
+    """Whether the estate's admission is the webhook."""
+    return estate.admission is not None and resolved_engine(estate, estate.admission) == "webhook"
+
+
 def webhook_objects(
     estate: Estate,
     settings_json: str,
@@ -33,7 +39,7 @@ def webhook_objects(
     *,
     certificates: Certificates = "self",
 ) -> Iterator[RenderedObject]:
-    """Namespace, rights, Service, Deployment and MutatingWebhookConfiguration, in the order of their need.
+    """Rights, Service, Deployment and MutatingWebhookConfiguration, in the order of their need.
 
     Args:
         estate: The estate.
@@ -75,6 +81,7 @@ def _context(estate: Estate, settings_json: str, certificates: Certificates) -> 
         "labels": labels,
         "pod_labels": labels | {"app": names.WEBHOOK_SERVICE, "app.kubernetes.io/name": names.INJECTOR_COMPONENT},
         "namespace": GPU_SYSTEM_NAMESPACE,
+        "namespace_address": gpu_system_address(estate),
         "service": names.WEBHOOK_SERVICE,
         "service_account": names.INJECTOR_SERVICE_ACCOUNT,
         "config_map": names.INJECTOR_CONFIG_MAP,

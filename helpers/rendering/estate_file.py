@@ -23,10 +23,11 @@ __all__ = ["estate_schema", "load_estate", "parse_estate"]
 _LONGEST_SHOWN = 60
 
 
-def load_estate(path: Path, *, allow_overcommit: bool = False) -> tuple[Estate, list[Problem]]:
+def load_estate(path: Path, *, allow_overcommit: bool = False, option: str = "-f") -> tuple[Estate, list[Problem]]:
     """The estate in `path` and its warnings.
 
-    `allow_overcommit` leaves out the always-on arithmetic, for review, which judges it.
+    `allow_overcommit` leaves out the always-on arithmetic, for review, which judges it. `option` is how the
+    command at hand names an estate.
 
     Raises:
         EstateInvalid: at least one error; carries every problem found.
@@ -36,7 +37,7 @@ def load_estate(path: Path, *, allow_overcommit: bool = False) -> tuple[Estate, 
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{path}: cannot be read: {reason}. Name the estate with -f FILE.") from error
+        raise InputError(f"{path}: cannot be read: {reason}. Name the estate with {option} FILE.") from error
     return parse_estate(text, str(path), allow_overcommit=allow_overcommit)
 
 

@@ -11,7 +11,9 @@ from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE
 from helpers.domain.estate import monitoring as names
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.monitoring import Monitoring
+from helpers.domain.names import INJECTOR_COMPONENT
 from helpers.domain.watchdog.settings import WatchdogSettings
+from helpers.rendering.admission_webhook import runs_webhook
 from helpers.rendering.dashboard import dashboard
 from helpers.rendering.manifest_yaml import to_yaml
 from helpers.rendering.monitoring_alerts import monitoring_alerts
@@ -100,6 +102,8 @@ def scrape_jobs(estate: Estate) -> tuple[Job, ...]:
     jobs = [Job(names.JOB_EXPORTER, "gpumem-exporter", by_node=True), Job(names.JOB_WATCHDOG, "gpumem-watchdog")]
     if estate.capacity.watch:
         jobs.append(Job(names.JOB_CAPACITY, "gpumem-capacity-watch"))
+    if runs_webhook(estate):
+        jobs.append(Job(names.JOB_INJECTOR, INJECTOR_COMPONENT, namespace=GPU_SYSTEM_NAMESPACE))
     if estate.coordinator is not None:
         jobs.append(Job(names.JOB_COORDINATOR, "gpumem-coordinator", namespace=GPU_SYSTEM_NAMESPACE))
     return tuple(jobs)

@@ -11,8 +11,10 @@ from helpers.domain.estate.monitoring import JOB_EXPORTER, Monitoring
 from helpers.domain.watchdog.facts import Outcome
 from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering import monitoring_queries as q
-from helpers.rendering.monitoring_alert import Alert
-from helpers.rendering.monitoring_coordinator import coordinator_alerts, lease_alerts
+from helpers.rendering.admission_webhook import runs_webhook
+from helpers.rendering.alert import Alert
+from helpers.rendering.coordinator_alerts import coordinator_alerts, lease_alerts
+from helpers.rendering.webhook_alerts import webhook_alerts
 
 # The capacity watch looks at every node at least every 300 s; three such looks may fail.
 CAPACITY_SILENT_SECONDS = 900
@@ -39,6 +41,7 @@ def monitoring_alerts(estate: Estate, settings: WatchdogSettings, monitoring: Mo
         _watchdog_disarmed(),
         _xid_error(),
         _temperature_high(monitoring),
+        *(webhook_alerts() if runs_webhook(estate) else ()),
         *(coordinator_alerts(estate.coordinator) if estate.coordinator is not None else ()),
         *(lease_alerts() if estate.coordinator is not None and estate.coordinator.leases is not None else ()),
     )

@@ -40,7 +40,11 @@ LANE_PAUSED = "gpumem_coordinator_lane_paused_seconds"
 FALLBACK = "gpumem_coordinator_fallback_active"
 LEASE_PASS = "gpumem_lease_last_pass_timestamp_seconds"  # noqa: S105 - over the leases, no secret
 LEASE_OVERDUE = "gpumem_lease_overdue_seconds"
+# The injector's.
+INJECTOR_READY = "gpumem_injector_ready"
+CERTIFICATE_END = "gpumem_injector_certificate_expiry_timestamp_seconds"
 # kube-state-metrics'.
+AVAILABLE_REPLICAS = "kube_deployment_status_replicas_available"
 POD_LIMITS = "kube_pod_container_resource_limits"
 POD_UNSCHEDULABLE = "kube_pod_status_unschedulable"
 NODE_ALLOCATABLE = "kube_node_status_allocatable"

@@ -53,16 +53,26 @@ def pods_in(text: str, file: str, namespace: str) -> list[PodDocument]:
 
 def _pods(document: Any, place: str, namespace: str) -> Iterator[PodDocument]:
     if not isinstance(document, Mapping) or not isinstance(document.get("kind"), str):
-        raise InputError(f"{place}: a manifest is a mapping with a kind. Give what `kubectl get -o yaml` prints.")
+        raise InputError(
+            f"{place}: a manifest is a mapping with a kind. Give what `kubectl get -o yaml` prints; an estate is named "
+            "by --estate."
+        )
     kind = document["kind"]
     if kind == "List":
-        for index, item in enumerate(document.get("items") or ()):
+        items = document.get("items") or []
+        if not isinstance(items, list):
+            raise InputError(f"{place}.items: a list of manifests. Give what `kubectl get -o yaml` prints.")
+        for index, item in enumerate(items):
             yield from _pods(item, f"{place}.items[{index}]", namespace)
         return
-    metadata = document.get("metadata") or {}
-    here = metadata.get("namespace") or namespace
     if kind != "Pod" and kind not in _TEMPLATES:
         return
+    metadata = document.get("metadata") or {}
+    here = metadata.get("namespace") or namespace if isinstance(metadata, Mapping) else None
+    if not isinstance(here, str):
+        raise InputError(
+            f"{place}.metadata: {kind}: a mapping, and a namespace in it is a text. Write it as Kubernetes does."
+        )
     pod: Any = document
     for key in _TEMPLATES.get(kind, ()):
         pod = pod.get(key) if isinstance(pod, Mapping) else None
@@ -75,4 +85,4 @@ def _pods(document: Any, place: str, namespace: str) -> Iterator[PodDocument]:
     if problem := shape_problem(plain):
         raise InputError(f"{place}: {kind}: {problem}. Write the pod as Kubernetes does.")
     name = metadata.get("name") or metadata.get("generateName", "")
-    yield PodDocument(f"{kind} {here}/{name}", str(here), plain)
+    yield PodDocument(f"{kind} {here}/{name}", here, plain)

@@ -27,6 +27,7 @@ from helpers.ports.log import Log
 from helpers.ports.queues import LaneBoard, QueueEvent, QueueHands, QueueView
 from helpers.services.coordinator_act import QueueExecutor
 from helpers.services.coordinator_engines import EngineWatch
+from helpers.services.coordinator_yield import YieldDesk
 
 _NAP_SECONDS = 0.2
 # After a pass that events caused: at hundreds of jobs a second one pass serves several of them, which
@@ -45,6 +46,7 @@ class CoordinatorPorts:
     board: LaneBoard
     leadership: Leadership
     engines: EngineWatch
+    yields: YieldDesk
     metrics: CoordinatorMetrics
     clock: Clock
     log: Log
@@ -69,6 +71,7 @@ class Coordinator:
             ports.clock,
             ports.log,
             identity=identity,
+            dry_run=settings.dry_run,
         )
         self._lane_of = {queue: rule.name for rule in settings.lanes for queue in rule.lane.queues}
         self._busy_seconds: dict[str, float] = {}
@@ -87,9 +90,11 @@ class Coordinator:
         """Coordinates until `stop()`.
 
         Raises:
-            Forbidden: the Lease may not be read or written.
+            Forbidden: the Lease may not be read or written, or nodes not be listed.
         """
         while not self._stop():
+            if self._ports.engines.failure is not None:
+                raise self._ports.engines.failure
             self.turn()
         self._ports.log.info("coordinator_stopped")
 
@@ -98,20 +103,22 @@ class Coordinator:
         leads = self._ports.leadership.leads()
         self._ports.metrics.leads(leads)
         if not leads:
-            self._led = self._reads = False
-            self.lane_uses = None
+            self._stand_by()
             self._ports.clock.sleep_seconds(_NAP_SECONDS)
             return
         try:
             if not self._led:
                 self._take_over()
-            if not self._reads:
+            is_new = not self._reads
+            if is_new:
                 self._read_anew()
             events = self._ports.view.wait(self._wait_seconds())
             self.pass_over(events)
         except DependencyError as error:
             self._fail(error)
             return
+        if is_new:
+            self._ports.log.info("queues_followed", queues=self._settings.queues())
         if self._problem:
             self._ports.log.info("redis_is_back")
             self._problem = ""
@@ -146,6 +153,7 @@ class Coordinator:
         failed_count = self._executor.carry_out(decisions, queues)
         self._executor.warm(self._clients(queues))
         ports.engines.wish(to_unload(self._settings, now, facts))
+        ports.yields.follow(now)
         self._measure(events, decisions, verdicts, now_seconds)
         self._next_seconds = self._due_seconds(verdicts, now, failed_count)
         return decisions
@@ -158,15 +166,26 @@ class Coordinator:
                 if client is not None and not isinstance(client, Refusal):
                     yield client
 
+    def _stand_by(self) -> None:
+        """Another one sees the lanes now: what this one saw of them, and wished, must not look like today's."""
+        if self._led:
+            self.verdicts = ()
+            self._closed_seconds.clear()
+            self._ports.engines.wish(())
+            self._ports.metrics.stands_by()
+        self._led = self._reads = False
+        self.lane_uses = None
+
     def _take_over(self) -> None:
         """First turn as the leader: what others did meanwhile is read from Redis, not remembered."""
-        self._executor.start_over()
+        self._ports.yields.start_over()
         self._busy_seconds.clear()
         self._led = True
 
     def _read_anew(self) -> None:
         """Another Redis may answer now, one that has lost its streams (a flush, a failover)."""
         self._ports.view.start_over()
+        self._executor.start_over()
         self._published = ({}, float("-inf"))
         self._next_seconds = float("-inf")
         self._reads = True
@@ -178,6 +197,8 @@ class Coordinator:
         self._ports.metrics.passed(self._ports.clock.now_at().timestamp(), False)
         self._reads = False
         self.lane_uses = None
+        # Wishes of a state that nobody sees any more.
+        self._ports.engines.wish(())
         self._ports.clock.sleep_seconds(_FAILED_SECONDS)
 
     def _note_busy(self, now: Situation, events: tuple[QueueEvent, ...]) -> None:
@@ -193,6 +214,8 @@ class Coordinator:
 
     def _publish(self, verdicts: tuple[LaneVerdict, ...], away: Mapping[str, str], now: Situation) -> None:
         """Before anything is done: a worker that starts a job meanwhile already knows."""
+        if self._settings.dry_run:  # workers with the helper act on these
+            return
         now_ms = int(now.now_at.timestamp() * 1000)
         waits = {lane: durations.wait_seconds(now_ms) for lane, durations in self._durations.items()}
         documents = board(self._settings, verdicts, away, waits)

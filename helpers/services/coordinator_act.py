@@ -35,6 +35,7 @@ class QueueExecutor:
         log: Log,
         *,
         identity: str,
+        dry_run: bool = False,
     ) -> None:
         self._hands = hands
         self._marks = marks
@@ -43,6 +44,7 @@ class QueueExecutor:
         self._clock = clock
         self._log = log
         self._identity = identity
+        self._dry_run = dry_run
         self._own_pauses: Counter[str] = Counter()
         self._unanswered_seconds: dict[str, float] = {}
         self._said: dict[str, str] = {}
@@ -55,7 +57,7 @@ class QueueExecutor:
             DependencyError: the mark could not be dropped.
         """
         for event in events:
-            if event.name != "paused":
+            if event.name != "paused" or self._dry_run:
                 continue
             mark = queues[event.queue].mark if event.queue in queues else None
             if self._own_pauses[event.queue] > 0:
@@ -66,7 +68,7 @@ class QueueExecutor:
 
     def warm(self, clients: Iterable[ClientName]) -> None:
         """Gets the clients ready that the queues will need; one that cannot run is said, each time it is new."""
-        for client in clients:
+        for client in () if self._dry_run else clients:
             if client in self._warmed:
                 continue
             self._warmed.add(client)
@@ -76,17 +78,17 @@ class QueueExecutor:
                 self._log.error("client_missing", client=client, reason=str(error))
 
     def start_over(self) -> None:
-        """Another leader acted meanwhile."""
+        """Events of before are not heard any more, those of our own pauses included."""
         self._own_pauses.clear()
 
     def carry_out(self, decisions: tuple[Decision, ...], queues: Mapping[str, QueueFacts]) -> int:
-        """Does what has to be done; how many acts could not be.
+        """Does what has to be done (a dry run only says it); how many acts could not be.
 
         Pauses come first: what has to stop must not wait for what may begin.
         """
         failed_count = 0
         for decision in sorted(decisions, key=lambda one: not isinstance(one, Pause)):
-            if not isinstance(decision, Pause | Resume | Forget):
+            if self._dry_run or not isinstance(decision, Pause | Resume | Forget):
                 self._say(decision)
                 continue
             if not self._leadership.leads():
@@ -148,14 +150,20 @@ class QueueExecutor:
         self._log.info("queue_paused", queue=decision.queue, lane=decision.lane, client=decision.client,
                        decision=decision.reason.value, reason=decision.text)  # fmt: skip
 
-    def _say(self, decision: NoAction | Refuse) -> None:
-        """Says what is new: a refusal, or a queue that is somebody else's."""
-        text = decision.text if isinstance(decision, Refuse) or decision.foreign else ""
-        if text == self._said.get(decision.queue, ""):
+    def _say(self, decision: Decision) -> None:
+        """Says what is new: a refusal, a queue that is somebody else's, and in a dry run what would be done."""
+        text = "" if isinstance(decision, NoAction) and not decision.foreign else decision.text
+        # A pause's text counts jobs, which is nothing new.
+        news = f"pause: {decision.reason.value}" if isinstance(decision, Pause) else text
+        if news == self._said.get(decision.queue, ""):
             return
-        self._said[decision.queue] = text
+        self._said[decision.queue] = news
         if isinstance(decision, Refuse):
             self._metrics.acted(decision.lane, "refuse", "done")
             self._log.warning("queue_refused", queue=decision.queue, lane=decision.lane, reason=text)
+        elif isinstance(decision, Pause | Resume | Forget):
+            act = type(decision).__name__.lower()
+            self._metrics.acted(decision.lane, act, "dry_run")
+            self._log.info(f"would_{act}", queue=decision.queue, lane=decision.lane, reason=text)
         elif text:
             self._log.info("queue_left_alone", queue=decision.queue, lane=decision.lane, reason=text)

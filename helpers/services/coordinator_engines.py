@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
+from helpers.domain.errors import GpumemError
 from helpers.domain.lanes.engines import EngineFacts, Unload, why_away
 from helpers.domain.lanes.settings import EngineRule
 from helpers.ports.clock import Clock
 from helpers.ports.coordinator_metrics import CoordinatorMetrics
 from helpers.ports.engines import Engines
 from helpers.ports.log import Log
+from helpers.services.coordinator_nodes import NodeLooks
 
 LOOK_SECONDS = 1.0
 
@@ -19,9 +22,20 @@ class EngineWatch:
     """What is known of the engines, and the wishes to unload. `look` once, or `run` until stopped."""
 
     def __init__(
-        self, engines: Engines, rules: Sequence[EngineRule], clock: Clock, log: Log, metrics: CoordinatorMetrics
+        self,
+        engines: Engines,
+        rules: Sequence[EngineRule],
+        clock: Clock,
+        log: Log,
+        metrics: CoordinatorMetrics,
+        *,
+        nodes: NodeLooks | None = None,
+        dry_run: bool = False,
     ) -> None:
         self._engines = engines
+        self._nodes = nodes
+        self._dry_run = dry_run
+        self.failure: GpumemError | None = None
         self._rules = {rule.engine.tenant: rule for rule in rules}
         self._clock = clock
         self._log = log
@@ -32,7 +46,8 @@ class EngineWatch:
         self._good_seconds = dict.fromkeys(self._rules, clock.monotonic_seconds())
         self._away: dict[str, str] = {}
         self._wishes: tuple[Unload, ...] = ()
-        self._asked: dict[tuple[str, str], tuple[float, int | None, bool]] = {}
+        self._asked: dict[tuple[str, str], tuple[float, int | None]] = {}
+        self._said: tuple[Unload, ...] = ()
 
     def facts(self) -> Mapping[str, EngineFacts]:
         """The last look at each tenant's; absent before the first."""
@@ -50,15 +65,24 @@ class EngineWatch:
             self._wishes = unloads
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Looks once a second until `stop()`."""
-        while not stop():
-            self.look()
-            self._clock.sleep_seconds(LOOK_SECONDS)
+        """Looks once a second until `stop()`; what no retry mends is left in `failure`."""
+        try:
+            while not stop():
+                self.look()
+                self._clock.sleep_seconds(LOOK_SECONDS)
+        except GpumemError as error:
+            self.failure = error
 
     def look(self) -> None:
-        """One round over all engines, then the wishes."""
+        """One round over all engines, then the wishes.
+
+        Raises:
+            Forbidden: nodes may not be listed.
+        """
         for tenant, rule in self._rules.items():
             facts = self._engines.look(rule)
+            if self._nodes is not None and (why_not := self._nodes.problem(rule)):
+                facts = replace(facts, problem="; ".join(filter(None, (why_not, facts.problem))))
             now_seconds = self._clock.monotonic_seconds()
             if not facts.problem:
                 self._good_seconds[tenant] = now_seconds
@@ -84,6 +108,9 @@ class EngineWatch:
     def _carry_out(self) -> None:
         with self._lock:
             wishes, facts = self._wishes, dict(self._facts)
+        if self._dry_run:
+            self._only_say(wishes)
+            return
         now_seconds = self._clock.monotonic_seconds()
         self._settle(facts, now_seconds)
         for wish in wishes:
@@ -97,12 +124,19 @@ class EngineWatch:
                 self._metrics.unloaded(wish.tenant, "refused")
                 self._log.warning("unload_refused", tenant=wish.tenant, model=wish.model, reason=refusal)
                 continue
-            self._asked[wish.tenant, wish.model] = (now_seconds, facts[wish.tenant].free_mib, False)
+            self._asked[wish.tenant, wish.model] = (now_seconds, facts[wish.tenant].free_mib)
             self._log.info("unload_asked", tenant=wish.tenant, model=wish.model, reason=wish.why)
+
+    def _only_say(self, wishes: tuple[Unload, ...]) -> None:
+        for wish in wishes:
+            if wish not in self._said:
+                self._metrics.unloaded(wish.tenant, "dry_run")
+                self._log.info("unload_would_be_asked", tenant=wish.tenant, model=wish.model, reason=wish.why)
+        self._said = wishes
 
     def _settle(self, facts: Mapping[str, EngineFacts], now_seconds: float) -> None:
         """Were the models that were asked out seen to go, and memory with them?"""
-        for (tenant, model), (asked_seconds, free_before_mib, _) in list(self._asked.items()):
+        for (tenant, model), (asked_seconds, free_before_mib) in list(self._asked.items()):
             one, rule = facts.get(tenant), self._rules[tenant]
             if one is None or one.problem:
                 continue

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from helpers.domain.capacity import NodeCapacity, capacity_settings
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
+from helpers.domain.pod_owner import controller
 from helpers.domain.quantity import Quantity
 from helpers.domain.report import NodeRow, Report, TenantRow, TenantState, static_report
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
@@ -70,8 +70,8 @@ def _owners_of_replica_sets(cluster: Cluster, namespace: str) -> dict[str, tuple
 
 
 def _controller(item: Manifest) -> tuple[str, str] | None:
-    references: list[dict[str, Any]] = item["metadata"].get("ownerReferences", [])
-    return next(((str(ref["kind"]), str(ref["name"])) for ref in references if ref.get("controller")), None)
+    owner = controller(item["metadata"])
+    return None if owner is None else (str(owner["kind"]), str(owner["name"]))
 
 
 def _tenant_of(

@@ -57,7 +57,8 @@ class ServedCertificate:
             return
         server.install(found)
         self._served = found
-        self._metrics.served(found.not_after_at)
+        # As in_time has it: nobody trusts a certificate longer than its authority.
+        self._metrics.served(min(found.not_after_at, found.authority.not_after_at))
         self._log.info(
             "certificate_served", certificate=found.fingerprint[:16], authority=found.authority.fingerprint[:16],
             not_after_at=found.not_after_at.isoformat(), ready=self.ready(),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from helpers.domain.errors import GpumemError, QuantityError
+from helpers.domain.pod_owner import TEMPLATE_HASH, controller, workload_of
 from helpers.domain.watchdog.facts import PodFacts
 from helpers.domain.watchdog.settings import TenantRule, WatchdogSettings
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
@@ -21,7 +22,6 @@ SELECTOR = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 _ENDED = ("Succeeded", "Failed")
 _CONTAINER_KEYS = ("name", "resources", "restartPolicy")
 _REMEMBERED_COUNT = 1000
-_TEMPLATE_HASH = "pod-template-hash"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ def trimmed(pod: Manifest) -> dict[str, Any]:
     """The part of a Pod that is read here: a twentieth of what the API sends."""
     metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     kept = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "labels", "annotations")
-    owner = next((one for one in metadata.get("ownerReferences") or () if one.get("controller")), None)
+    owner = controller(metadata)
     small: dict[str, Any] = {key: metadata[key] for key in kept if metadata.get(key)}
     # kubectl writes the whole object into an annotation once more.
     small["annotations"] = {k: v for k, v in (metadata.get("annotations") or {}).items() if len(v) < 64}
-    small["labels"] = {k: v for k, v in (metadata.get("labels") or {}).items() if k == _TEMPLATE_HASH}
+    small["labels"] = {k: v for k, v in (metadata.get("labels") or {}).items() if k == TEMPLATE_HASH}
     if owner is not None:
         small["ownerReferences"] = [{"kind": owner["kind"], "name": owner["name"], "controller": True}]
     containers = {
@@ -77,8 +77,8 @@ def watched_pod(pod: Manifest, reading: PodReading) -> WatchedPod | None:
     metadata, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
     if not spec.get("nodeName") or status.get("phase") in _ENDED:
         return None
-    owner = next((one for one in metadata.get("ownerReferences") or () if one.get("controller")), None)
-    workload = _workload(metadata, owner)
+    owner = controller(metadata)
+    workload = workload_of(metadata)
     rule = _rule(reading.settings, str(metadata["namespace"]), workload)
     facts = PodFacts(
         namespace=str(metadata["namespace"]),
@@ -102,17 +102,6 @@ def watched_pod(pod: Manifest, reading: PodReading) -> WatchedPod | None:
         address=str(status.get("podIP") or ""),
         version=int(version) if version.isdigit() else 0,
     )
-
-
-def _workload(metadata: Mapping[str, Any], owner: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Kind and name of what made the pod; through a Deployment's ReplicaSet to the Deployment."""
-    if owner is None:
-        return ("", "")
-    kind, name = str(owner["kind"]), str(owner["name"])
-    tail = f"-{(metadata.get('labels') or {}).get(_TEMPLATE_HASH, '')}"
-    if kind == "ReplicaSet" and len(tail) > 1 and name.endswith(tail):
-        return ("Deployment", name.removesuffix(tail))
-    return (kind, name)
 
 
 def _rule(settings: WatchdogSettings, namespace: str, workload: tuple[str, str]) -> TenantRule | None:

@@ -17,6 +17,9 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const queues = new Map();
 const workers = new Map();
 const fails = new Map();
+const interruptible = new Map();
+const hasYielded = new Set();
+const WORTH_INTERRUPTING_MS = 1000;
 const helper = process.argv[3] ? require(path.resolve(process.argv[3])) : null;
 
 function queueOf(name) {
@@ -28,7 +31,19 @@ function queueOf(name) {
   return queues.get(name);
 }
 
+// Works for so long; whether it was asked to yield meanwhile.
+function interrupted(queue, ms) {
+  if (ms < WORTH_INTERRUPTING_MS) return sleep(ms);
+  const asked = new Promise((done) => interruptible.set(queue, [...(interruptible.get(queue) || []), done]));
+  return Promise.race([sleep(ms), asked]);
+}
+
 const acts = {
+  // What the application's own release hook does: long jobs go back to `delayed`.
+  yieldNow({ queue }) {
+    for (const done of interruptible.get(queue) || []) done(true);
+    interruptible.delete(queue);
+  },
   async add({ queue, jobs }) {
     await queueOf(queue).addBulk(jobs.map((job) => ({ name: "job", data: job.data || job, opts: job.opts || {} })));
   },
@@ -37,25 +52,29 @@ const acts = {
   isPaused: ({ queue }) => queueOf(queue).isPaused(),
   counts: ({ queue }) => queueOf(queue).getJobCounts(),
   async work({ queue, concurrency = 1, lane, tell = true }) {
-    const guard = lane && helper ? helper.lane(connection, { lane, DelayedError }) : null;
+    const isAway = (error) => error.cause !== undefined; // fetch: its server did not answer
+    const guard = lane && helper ? helper.lane(connection, { lane, DelayedError, isAway }) : null;
+    const work = async (job, token, began) => {
+      if (tell) say({ event: "began", queue, job: job.data.n, at: began });
+      const failed = fails.get(job.id) || 0;
+      if (failed < (job.data.fails || 0)) {
+        fails.set(job.id, failed + 1);
+        throw new Error("as asked");
+      }
+      if (job.data.url) await (await fetch(job.data.url)).text();
+      // One that has yielded goes on from where it was, which is its end here.
+      if (!hasYielded.has(job.id) && (await interrupted(queue, job.data.ms || 0))) {
+        hasYielded.add(job.id);
+        await job.moveToDelayed(Date.now() + WORTH_INTERRUPTING_MS, token);
+        throw new DelayedError();
+      }
+      if (tell) say({ event: "ended", queue, job: job.data.n, at: Date.now(), attempts: job.attemptsMade });
+    };
     const worker = new Worker(
       queue,
-      async (job, token) => {
-        const began = guard ? await guard.begin(job, token) : Date.now(); // both on this machine's clock
-        if (tell) say({ event: "began", queue, job: job.data.n, at: began });
-        const failed = fails.get(job.id) || 0;
-        if (failed < (job.data.fails || 0)) {
-          fails.set(job.id, failed + 1);
-          if (guard) await guard.end(job);
-          throw new Error("as asked");
-        }
-        try {
-          await sleep(job.data.ms || 0);
-        } finally {
-          if (guard) await guard.end(job);
-        }
-        if (tell) say({ event: "ended", queue, job: job.data.n, at: Date.now(), attempts: job.attemptsMade });
-      },
+      // Both instants are on this machine's clock.
+      (job, token) =>
+        guard ? guard.run(job, token, (began) => work(job, token, began)) : work(job, token, Date.now()),
       { connection: new IORedis(url, { maxRetriesPerRequest: null }).on("error", () => {}), concurrency },
     );
     worker.on("error", () => {});

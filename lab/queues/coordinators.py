@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,20 @@ from lab.errors import LabError
 from lab.queues.apps import wait_until
 
 
+@dataclass(frozen=True)
+class InCluster:
+    """Who it is in which cluster, and where its Lease is."""
+
+    kubeconfig: Path
+    namespace: str
+
+    def arguments(self) -> list[str]:
+        """Of `gpumem coordinator run`."""
+        return ["--kubeconfig", str(self.kubeconfig), "--lease-namespace", self.namespace]
+
+
 class CoordinatorProcess:
-    """`gpumem coordinator run`, plain or with `arguments` for a cluster; `log` holds its lines as they come."""
+    """`gpumem coordinator run`, outside Kubernetes where no cluster is given; `log` holds its lines as they come."""
 
     def __init__(
         self,
@@ -26,13 +39,15 @@ class CoordinatorProcess:
         folder: Path,
         *,
         address: str = "127.0.0.1:0",
-        arguments: Sequence[str] = ("--no-kubernetes",),
+        cluster: InCluster | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         document = folder / "coordinator.json"
         document.write_text(settings.to_json())
-        command = [sys.executable, "-m", "helpers.apps.cli", "coordinator", "run", *arguments]
-        command += ["--settings", str(document), "--address", address]
+        command = [sys.executable, "-m", "helpers.apps.cli", "coordinator", "run"]
+        command += ["--no-kubernetes"] if cluster is None else cluster.arguments()
+        command += ["--settings", str(document), "--address", address, *arguments]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.log: list[dict[str, Any]] = []
         threading.Thread(target=self._read, daemon=True).start()
@@ -59,8 +74,8 @@ class CoordinatorProcess:
         return [line for line in list(self.log) if line["event"] == event]
 
     def ready(self) -> CoordinatorProcess:
-        """Waits until it leads."""
-        wait_until(lambda: bool(self.of("leadership_won")), "the coordinator leads", 30)
+        """Waits until it leads and hears every event from then on."""
+        wait_until(lambda: bool(self.of("queues_followed")), "the coordinator leads and listens", 30)
         return self
 
     def kill(self) -> None:
@@ -83,11 +98,22 @@ class CoordinatorProcess:
 
 
 @contextmanager
-def coordinator(settings: CoordinatorSettings, folder: Path) -> Iterator[CoordinatorProcess]:
+def coordinator(
+    settings: CoordinatorSettings, folder: Path, cluster: InCluster | None = None
+) -> Iterator[CoordinatorProcess]:
     """One that leads, and is gone afterwards."""
-    running = CoordinatorProcess(settings, folder)
-    try:
+    with starting_coordinator(settings, folder, cluster) as running:
         yield running.ready()
+
+
+@contextmanager
+def starting_coordinator(
+    settings: CoordinatorSettings, folder: Path, cluster: InCluster | None = None
+) -> Iterator[CoordinatorProcess]:
+    """One that nobody has waited for yet, so that other programs start beside it."""
+    running = CoordinatorProcess(settings, folder, cluster=cluster)
+    try:
+        yield running
     finally:
         running.kill()
         if running.of("not_json"):

@@ -20,15 +20,35 @@ class Proxy:
         self._flows = threading.Event()
         self._flows.set()
         self._closed = False
+        self._stall_at = b""
         threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Redis behind it."""
+        return f"redis://127.0.0.1:{self.port}/0"
 
     def stall(self) -> None:
         """Nothing passes, nothing is lost, no connection ends."""
         self._flows.clear()
 
+    def stall_at(self, word: bytes) -> None:
+        """Stalls as soon as somebody sends `word`, which is held back with the rest."""
+        self._stall_at = word
+
+    @property
+    def stalls(self) -> bool:
+        """Whether nothing passes now."""
+        return not self._flows.is_set()
+
     def flow(self) -> None:
         """Everything that waited is delivered, however late."""
+        self._stall_at = b""
         self._flows.set()
+
+    def turn_to(self, port: int) -> None:
+        """New connections go to another server: the address stays, as a Service's does after a failover."""
+        self._target = ("127.0.0.1", port)
 
     def close(self) -> None:
         """Ends it."""
@@ -54,6 +74,8 @@ class Proxy:
             while not self._closed:
                 for key, _ in selector.select(1.0):
                     content = key.fileobj.recv(65536)  # type: ignore[union-attr]
+                    if self._stall_at and self._stall_at in content:
+                        self._flows.clear()
                     self._flows.wait()
                     if not content:
                         return

@@ -43,8 +43,8 @@ class FakeInjectorMetrics:
         assert seconds >= 0
         self.outcomes.append(outcome)
 
-    def served(self, not_after_at: datetime) -> None:
-        self.ends_at.append(not_after_at)
+    def served(self, ends_at: datetime) -> None:
+        self.ends_at.append(ends_at)
 
     def certificate_act(self, act: str) -> None:
         self.acts.append(act)

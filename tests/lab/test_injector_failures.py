@@ -100,6 +100,10 @@ def test_an_expired_certificate_stops_annotated_pods_alone_until_there_is_a_new_
     assert serving is not None
     wait_for(lambda: not running.ready())
     assert time.time() >= serving.not_after_at.timestamp() - 1
+    # What the two alerts are about.
+    assert running.metric("gpumem_injector_ready ") == 0
+    shown = running.metric("gpumem_injector_certificate_expiry_timestamp_seconds ")
+    assert 0 < shown <= time.time()
     failures = running.lines("certificate_act_failed")
     assert "secrets" in failures[-1]["reason"]
     assert running.process.poll() is None, "it goes on, and says what it lacks"
@@ -113,6 +117,7 @@ def test_an_expired_certificate_stops_annotated_pods_alone_until_there_is_a_new_
     grant(scene.lab, HOME)
     wait_for(scene.injected)
     assert again.ready()
+    assert again.metric("gpumem_injector_ready ") == 1
 
 
 def test_a_service_without_endpoints_stops_annotated_pods_alone(routed: Scene) -> None:

@@ -15,7 +15,7 @@ from helpers.domain import names
 from helpers.domain.admission.certificate_plan import ServingCertificate
 from helpers.domain.admission.settings import AdmissionSettings, admission_settings
 from helpers.rendering.admission import match_conditions
-from helpers.rendering.admission_webhook import webhook_objects
+from helpers.rendering.admission_webhook import Certificates, webhook_objects
 from helpers.services.certificates import read_secret, read_trusted
 from lab.api import ApiError
 from lab.cluster import Lab
@@ -79,10 +79,17 @@ class Scene:
         apply_configuration(self.api, self.rendered if port is None else pointed_at(self.rendered, port))
 
     def injector(
-        self, name: str = "injector", *options: str, port: int | None = None, wait: bool = True, without: str = ""
+        self,
+        name: str = "injector",
+        *options: str,
+        port: int | None = None,
+        wait: bool = True,
+        certificates: Certificates = "self",
+        without: str = "",
     ) -> InjectorProcess:
         """A process with its own rights (but `without`)."""
-        kubeconfig = grant(self.lab, HOME, without=without)
+        kubeconfig = grant(self.lab, HOME, certificates=certificates, without=without)
+        options = (*options, "--certificates", certificates)
         return self.stack.enter_context(
             injector(
                 self.folder, kubeconfig, self.settings, namespace=HOME, name=name, port=port, options=options, wait=wait

@@ -14,19 +14,15 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.domain.lanes.settings import CoordinatorSettings
-from helpers.domain.leases.settings import CardRule, NodeRule
 from lab.programs import NoProgram, find_program
 from lab.queues.apps import wait_until
 from lab.queues.coordinators import CoordinatorProcess
 from lab.redis_server import RedisServer, redis_server
 from lab.small_exporter import LabExporter, lab_exporter
 from lab.usage import PodUsage
-from tests.fakes.lanes import settings
-from tests.fakes.leases import holder_rule, lane_rule, lease_settings
+from tests.leases.scene import card_settings
 
 TOKEN = "a-token-of-the-trainer"
-ADVERTISED_MIB = 14000
 
 
 class LeaseScene:
@@ -34,32 +30,19 @@ class LeaseScene:
 
     def __init__(self, folder: Path, redis: RedisServer, exporter: LabExporter, stack: ExitStack) -> None:
         self.folder, self.redis, self.exporter = folder, redis, exporter
-        self._stack = stack
+        self.stack = stack
         self._count = 0
         self.tokens = folder / "tokens"
         self.tokens.write_text(f"{TOKEN} trainer-user trainer\n")
         self.tokens.chmod(0o600)
 
-    def settings(self, url: str = "", **fields: Any) -> CoordinatorSettings:
-        card = CardRule(gpu_index=0, advertised_mib=ADVERTISED_MIB, promised_mib={})
-        node = NodeRule(
-            node="desk",
-            exporter_url=f"http://127.0.0.1:{self.exporter.port}/metrics",
-            floor_mib=800,
-            cards=(card,),
-        )
-        block: dict[str, Any] = {"nodes": (node,), "ttl_seconds": 3.0, "lane_nodes": {}}
-        leases = lease_settings(holder_rule(room_mib=ADVERTISED_MIB), **(block | fields))
-        lanes = (lane_rule("ask", lane_class="realtime"), lane_rule("day"))
-        base = settings(*lanes, ttl_seconds=2.0, poll_seconds=0.5, leases=leases)
-        return base.model_copy(update={"redis": base.redis.model_copy(update={"url": url or self.redis.url})})
-
     def coordinator(self, *, url: str = "", lead: bool = True, **fields: Any) -> CoordinatorProcess:
         self._count += 1
-        arguments = ("--no-kubernetes", "--lease-address", "127.0.0.1:0", "--lease-tokens", str(self.tokens))
+        arguments = ("--lease-address", "127.0.0.1:0", "--lease-tokens", str(self.tokens))
+        settings = card_settings(url or self.redis.url, self.exporter, **fields)
         folder = self.folder / f"coordinator-{self._count}"
-        running = CoordinatorProcess(self.settings(url, **fields), folder, arguments=arguments)
-        self._stack.callback(running.kill)
+        running = CoordinatorProcess(settings, folder, arguments=arguments)
+        self.stack.callback(running.kill)
         wait_until(lambda: bool(running.of("leases_served")), "leases are served", 30)
         if lead:
             running.ready()
@@ -68,10 +51,10 @@ class LeaseScene:
 
     def client(self, running: CoordinatorProcess) -> httpx.Client:
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        return self._stack.enter_context(httpx.Client(base_url=running.lease_url, headers=headers, timeout=10))
+        return self.stack.enter_context(httpx.Client(base_url=running.lease_url, headers=headers, timeout=10))
 
     def holder(self, running: CoordinatorProcess, mib: int, lane: str = "day", max_wait_seconds: float = 60) -> Holder:
-        return Holder(running.lease_url, mib, lane, max_wait_seconds, self._stack)
+        return Holder(running.lease_url, mib, lane, max_wait_seconds, self.stack)
 
 
 class Holder:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
-from helpers.adapters.bullmq_clients.hands import FOLDER
+from helpers.adapters.bullmq_clients.hands import FOLDER, MAJORS
 from lab.programs import NoProgram, find_program
 from lab.redis_server import RedisServer, redis_server
 
@@ -17,7 +18,7 @@ def why_not() -> str:
     """Why no test with real queues can run here; empty where they can."""
     if shutil.which("node") is None:
         return "real BullMQ clients need node"
-    missing = [f"v{major}" for major in (4, 5, 6) if not (FOLDER / f"v{major}" / "node_modules").is_dir()]
+    missing = [f"v{major}" for major in MAJORS if not (FOLDER / f"v{major}" / "node_modules").is_dir()]
     if missing:
         return f"BullMQ's clients {', '.join(missing)} are not installed: run ./lab/setup.sh --with-queues"
     found = find_program("redis-server")
@@ -35,3 +36,10 @@ def _queues_can_be_had() -> None:
 def redis_box(tmp_path: Path) -> Iterator[RedisServer]:
     with redis_server(tmp_path / "redis") as server:
         yield server
+
+
+@pytest.fixture
+def client(redis_box: RedisServer) -> Iterator[redis.Redis]:
+    connection: redis.Redis = redis.Redis.from_url(redis_box.url, decode_responses=True)
+    yield connection
+    connection.close()

@@ -6,56 +6,25 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 
-from helpers.adapters.redis_.board import mark_key
-from helpers.domain.estate.coordinator import LaneWindow, Redis
-from helpers.domain.lanes.settings import CoordinatorSettings
-from lab.queues.apps import App, app, wait_until
+from helpers.adapters.redis_.board import LEADER_KEY, mark_key
+from helpers.domain.estate.coordinator import LaneWindow
+from lab.queues.apps import app, wait_until
 from lab.queues.coordinators import CoordinatorProcess, coordinator
 from lab.redis_server import RedisServer
-from tests.fakes.lanes import rule, settings
-
-SETTLE_SECONDS = 0.5
-
-
-def lanes(url: str, **fields: Any) -> CoordinatorSettings:
-    chosen = (rule("realtime", "realtime"), rule("batch", settle_seconds=SETTLE_SECONDS, **fields))
-    return settings(*chosen, redis=Redis(url=url), ttl_seconds=2.0, poll_seconds=0.5)
-
-
-@pytest.fixture
-def client(redis_box: RedisServer) -> Iterator[redis.Redis]:
-    connection: redis.Redis = redis.Redis.from_url(redis_box.url, decode_responses=True)
-    yield connection
-    connection.close()
-
-
-def is_paused(client: redis.Redis, queue: str = "ai-batch") -> bool:
-    return bool(client.hexists(f"bull:{queue}:meta", "paused"))
-
-
-def started(application: App) -> None:
-    """Both queues exist, have workers, and the coordinator has met them."""
-    application.ask("work", queue="ai-realtime")
-    application.ask("work", queue="ai-batch")
-    application.add("ai-realtime", 0)
-    application.add("ai-batch", 0)
-    wait_until(lambda: application.ended("ai-batch") == [0] == application.ended("ai-realtime"), "warm")
+from tests.queues.scene import SETTLE_SECONDS, is_paused, lanes, sees_again, sees_nothing, started, warm_scene
 
 
 @pytest.mark.parametrize("major", [4, 5, 6])
 def test_batch_waits_while_realtime_works_and_every_job_ends_once(
     major: int, redis_box: RedisServer, client: redis.Redis, tmp_path: Path
 ) -> None:
-    with app(redis_box.url, major) as application, coordinator(lanes(redis_box.url), tmp_path) as running:
-        started(application)
-        wait_until(lambda: bool(running.of("queue_resumed")), "settled after the warm-up")
+    with warm_scene(redis_box, tmp_path, major=major) as scene:
+        application, running = scene.application, scene.running
         application.add("ai-batch", *range(1, 41), ms=50)
         application.add("ai-realtime", 1, ms=1000)
         wait_until(lambda: is_paused(client), "batch is paused")
@@ -82,9 +51,8 @@ def test_batch_waits_while_realtime_works_and_every_job_ends_once(
 def test_a_burst_of_short_realtime_jobs_is_one_pause_and_not_many(
     redis_box: RedisServer, client: redis.Redis, tmp_path: Path
 ) -> None:
-    with app(redis_box.url, 5) as application, coordinator(lanes(redis_box.url), tmp_path) as running:
-        started(application)
-        wait_until(lambda: bool(running.of("queue_resumed")), "settled after the warm-up")
+    with warm_scene(redis_box, tmp_path) as scene:
+        application, running = scene.application, scene.running
         before = len(running.of("queue_paused"))
         jobs = [{"queue": "ai-realtime", "at": n * 100, "data": {"n": n, "ms": 5}} for n in range(1, 21)]
         application.send("play", jobs=jobs)
@@ -96,9 +64,8 @@ def test_a_burst_of_short_realtime_jobs_is_one_pause_and_not_many(
 def test_what_a_person_paused_stays_paused_and_unmarked(
     redis_box: RedisServer, client: redis.Redis, tmp_path: Path
 ) -> None:
-    with app(redis_box.url, 5) as application, coordinator(lanes(redis_box.url), tmp_path) as running:
-        started(application)
-        wait_until(lambda: bool(running.of("queue_resumed")), "settled after the warm-up")
+    with warm_scene(redis_box, tmp_path) as scene:
+        application, running = scene.application, scene.running
         application.ask("pause", queue="ai-batch")
         application.add("ai-realtime", 1, ms=200)
         wait_until(lambda: 1 in application.ended("ai-realtime"), "realtime has ended")
@@ -164,7 +131,7 @@ def test_killed_in_working_hours_and_started_again_in_the_evening_batch_runs(
         started(application)
         with coordinator(closed, tmp_path / "a"):
             wait_until(lambda: is_paused(client), "paused outside its window")
-        time.sleep(2.5)
+        wait_until(lambda: client.get(LEADER_KEY) is None, "nobody leads any more")
         application.add("ai-batch", 1, 2)
         assert is_paused(client)
         with coordinator(lanes(redis_box.url), tmp_path / "b"):
@@ -185,9 +152,9 @@ def test_a_redis_that_is_killed_comes_back_with_every_acknowledged_job(
         wait_until(lambda: is_paused(client), "batch is paused")
         application.add("ai-batch", *range(1, 21))
         redis_box.kill()
-        wait_until(lambda: bool(running.of("redis_does_not_answer")), "noticed")
+        wait_until(lambda: sees_nothing(running), "noticed")
         redis_box.start()
-        wait_until(lambda: bool(running.of("redis_is_back")), "back")
+        wait_until(lambda: sees_again(running), "back")
         assert is_paused(client)
         wait_until(lambda: sorted(set(application.ended("ai-batch"))) == list(range(21)), "batch has ended", 60)
         assert len(application.ended("ai-batch")) == 21

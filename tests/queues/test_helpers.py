@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,14 @@ import redis
 import redis.asyncio
 
 from helpers.sdk.lane import Lane, Unavailable
+from lab.ollama import StandInOllama, stand_in_ollama
 from lab.queues.apps import HELPER, app, wait_until
 from lab.queues.coordinators import coordinator
 from lab.redis_server import RedisServer
-from tests.queues.test_coordinator import is_paused, lanes, started
+from tests.queues.scene import is_paused, lanes, started
 
 CLOSED = {"open": False, "reason": "gpu_away", "retry_after_seconds": 0.3, "yields_to": []}
 YIELDS = {"open": True, "reason": "open", "retry_after_seconds": 0.2, "yields_to": ["bull:ai-realtime"]}
-
-
-@pytest.fixture
-def client(redis_box: RedisServer) -> Iterator[redis.Redis]:
-    connection: redis.Redis = redis.Redis.from_url(redis_box.url, decode_responses=True)
-    yield connection
-    connection.close()
 
 
 def publish(client: redis.Redis, document: dict[str, Any], lane: str = "batch") -> None:
@@ -73,6 +67,23 @@ def test_and_not_more_often(major: int, redis_box: RedisServer, client: redis.Re
         publish(client, {**CLOSED, "open": True})
         wait_until(lambda: client.zcard("bull:ai-batch:failed") == 1, "failed for good")
         assert len([one for one in application.did if one["event"] == "began"]) == 2
+
+
+@pytest.mark.parametrize("major", [4, 5, 6])
+def test_a_job_that_meets_a_dead_server_comes_back_with_all_its_attempts(
+    major: int, redis_box: RedisServer, client: redis.Redis
+) -> None:
+    """The lane is open, for nobody has noticed yet: the worker's own client has."""
+    publish(client, {**YIELDS, "away_retry_seconds": 0.1})
+    ollama = StandInOllama({}, down=True)
+    with stand_in_ollama(ollama), app(redis_box.url, major, helper=HELPER) as application:
+        application.ask("work", queue="ai-batch", lane="batch")
+        job = {"data": {"n": 1, "url": f"{ollama.url}/api/version", "fails": 1}, "opts": {"attempts": 2}}
+        application.ask("add", queue="ai-batch", jobs=[job])
+        wait_until(lambda: starts(client) >= 4, "failed once as asked, and put back several times")
+        ollama.down = False
+        wait_until(lambda: application.ended("ai-batch") == [1], "has ended")
+        assert client.zcard("bull:ai-batch:failed") == 0
 
 
 def starts(client: redis.Redis) -> int:
@@ -148,6 +159,60 @@ def test_a_python_worker_is_guarded_by_the_same_script(redis_box: RedisServer, c
 
     asyncio.run(scenario())
     assert client.zcard("gpumem:running:batch") == 0
+
+
+def test_a_python_job_that_meets_a_dead_server_goes_back_and_realtime_is_told(
+    redis_box: RedisServer, client: redis.Redis
+) -> None:
+    publish(client, {**YIELDS, "away_retry_seconds": 300, "yields_to": []})
+    publish(client, {**YIELDS, "yields_to": [], "waits_for": [], "wait_seconds": 0}, "realtime")
+    delayed: list[tuple[int, str]] = []
+
+    class Job:
+        id = "1"
+
+        async def moveToDelayed(self, timestamp: int, token: str) -> None:  # noqa: N802 - BullMQ's name
+            delayed.append((timestamp, token))
+
+    async def work(lane: str) -> None:
+        connection = redis.asyncio.Redis.from_url(redis_box.url, decode_responses=True)
+        try:
+            async with Lane(connection, lane, bullmq.DelayedError, away=(ConnectionError,)).begin(Job(), "token"):
+                raise ConnectionRefusedError("nobody listens")
+        finally:
+            await connection.aclose()
+
+    with pytest.raises(bullmq.DelayedError):
+        asyncio.run(work("batch"))
+    (until, token), now_ms = delayed[0], time.time() * 1000
+    assert (200_000 < until - now_ms < 400_000, token) == (True, "token")
+    with pytest.raises(Unavailable, match="AI service temporarily unavailable"):
+        asyncio.run(work("realtime"))
+    assert (len(delayed), client.zcard("gpumem:running:batch")) == (1, 0)
+
+
+def test_a_realtime_job_is_told_how_long_it_will_wait(redis_box: RedisServer, client: redis.Redis) -> None:
+    publish(client, {**YIELDS, "yields_to": [], "waits_for": ["bull:ai-batch"], "wait_seconds": 42}, "realtime")
+    client.lpush("bull:ai-batch:active", "1")
+    told: list[float | None] = []
+
+    class Job:
+        id = "1"
+
+        async def moveToDelayed(self, timestamp: int, token: str) -> None:  # noqa: N802 - BullMQ's name
+            raise AssertionError("a realtime job is not delayed")
+
+    def waiting(seconds: float | None) -> None:
+        told.append(seconds)
+        client.delete("bull:ai-batch:active")
+
+    async def scenario() -> None:
+        connection = redis.asyncio.Redis.from_url(redis_box.url, decode_responses=True)
+        async with Lane(connection, "realtime", bullmq.DelayedError, waiting=waiting).begin(Job(), "token"):
+            assert told == [42]
+        await connection.aclose()
+
+    asyncio.run(scenario())
 
 
 def test_a_realtime_job_in_python_is_told_that_the_card_is_away(redis_box: RedisServer, client: redis.Redis) -> None:

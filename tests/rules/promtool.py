@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,12 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.alert}: {self.kind}"
+
+    def opposite(self) -> Case:
+        """What must fail where this passes: something fires in a silent case, nothing where something should."""
+        wrong = (Firing({}, "", ""),) if self.kind == "silent" else ()
+        at = {time: wrong for time, firing in self.at.items() if firing or self.kind == "silent"}
+        return replace(self, at=at)
 
 
 KINDS = ("silent", "firing", "duplicate series", "absent series")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,41 +11,52 @@ from helpers.domain.watchdog.settings import watchdog_settings
 from helpers.rendering.monitoring import rule_groups
 from lab.programs import Program
 from tests.rules.card_cases import CARD_CASES, LABELS_A, TEXT_A, card, mib
+from tests.rules.coordinator_cases import COORDINATOR_CASES, coordinator_rules
+from tests.rules.lease_cases import LEASE_CASES, lease_rules
 from tests.rules.promtool import KINDS, Case, Firing, Rules, promtool_run, run_case
 from tests.rules.tenant_cases import POD, POD_LABELS, TENANT_CASES, WAITS, asks, unplaced
 from tests.rules.watchdog_cases import WATCHDOG_CASES
+from tests.rules.webhook_cases import WEBHOOK_CASES, webhook_rules
 from tests.synth.estates import example
 
-CASES = (*CARD_CASES, *TENANT_CASES, *WATCHDOG_CASES)
+# The example, and the estates that have what it has not.
+RULES: dict[str, Callable[[], Rules]] = {
+    "example": Rules.of_example,
+    "coordinator": coordinator_rules,
+    "leases": lease_rules,
+    "webhook": webhook_rules,
+}
+CASES = [
+    *(("example", case) for case in (*CARD_CASES, *TENANT_CASES, *WATCHDOG_CASES)),
+    *(("coordinator", case) for case in COORDINATOR_CASES),
+    *(("leases", case) for case in LEASE_CASES),
+    *(("webhook", case) for case in WEBHOOK_CASES),
+]
+OPPOSITES = [(estate, case) for estate, case in CASES if case.kind in ("firing", "silent")]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_an_alert_fires_exactly_when_it_should(case: Case, promtool: Program, tmp_path: Path) -> None:
-    verdict = run_case(promtool, case, Rules.of_example(), tmp_path)
+@pytest.mark.parametrize(("estate", "case"), CASES, ids=str)
+def test_an_alert_fires_exactly_when_it_should(estate: str, case: Case, promtool: Program, tmp_path: Path) -> None:
+    verdict = run_case(promtool, case, RULES[estate](), tmp_path)
     assert verdict.returncode == 0, verdict.stdout + verdict.stderr
 
 
-def test_every_alert_has_a_case_of_every_kind() -> None:
-    rules = Rules.of_example()
-    names = {rule["alert"] for group in _groups(rules) for rule in group["rules"]}
-    for name in names:
-        kinds = {case.kind for case in CASES if case.alert == name}
-        assert kinds.issuperset(KINDS), name
-    assert {case.alert for case in CASES} == names
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if case.kind in ("firing", "silent")], ids=str)
-def test_the_check_itself_sees_the_opposite(case: Case, promtool: Program, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("estate", "case"), OPPOSITES, ids=str)
+def test_the_check_itself_sees_the_opposite(estate: str, case: Case, promtool: Program, tmp_path: Path) -> None:
     """Negative control: with nothing expected a firing case fails, with something expected a silent one does."""
-    wrong = (Firing({}, "", ""),) if case.kind == "silent" else ()
-    opposite = Case(case.alert, case.kind, case.series, {at: firing or wrong for at, firing in case.at.items()})
-    if case.kind == "firing":
-        opposite = Case(case.alert, case.kind, case.series, {at: () for at, firing in case.at.items() if firing})
-    assert run_case(promtool, opposite, Rules.of_example(), tmp_path).returncode != 0
+    assert run_case(promtool, case.opposite(), RULES[estate](), tmp_path).returncode != 0
 
 
-def test_promtool_finds_no_fault_in_the_rules(promtool: Program, tmp_path: Path) -> None:
-    (tmp_path / "rules.yaml").write_text(Rules.of_example().text())
+def test_every_alert_has_a_case_of_every_kind() -> None:
+    alerts = {rule["alert"] for rules in RULES.values() for group in _groups(rules()) for rule in group["rules"]}
+    for name in alerts:
+        assert {case.kind for _, case in CASES if case.alert == name}.issuperset(KINDS), name
+    assert {case.alert for _, case in CASES} == alerts
+
+
+@pytest.mark.parametrize("estate", RULES)
+def test_promtool_finds_no_fault_in_the_rules(estate: str, promtool: Program, tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(RULES[estate]().text())
     verdict = promtool_run(promtool, "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml", folder=tmp_path)
     assert verdict.returncode == 0, verdict.stdout + verdict.stderr
 

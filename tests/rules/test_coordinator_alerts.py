@@ -1,131 +1,34 @@
-"""The alerts about lanes and their coordinator, under the real promtool, on the estate that has lanes."""
+"""The alerts about lanes, leases and their coordinator: where they are, and what they go by."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import prometheus_client
-import pytest
 
 from helpers.adapters.coordinator_metrics import PrometheusCoordinatorMetrics
-from helpers.domain.watchdog.settings import watchdog_settings
+from helpers.adapters.lease_metrics import PrometheusLeaseMetrics
 from helpers.rendering.monitoring_alerts import monitoring_alerts
-from lab.programs import Program
-from tests.rules.card_cases import steady
-from tests.rules.promtool import KINDS, Case, Firing, Rules, promtool_run, run_case
-from tests.synth.estates import PROJECT, shipped
-
-NAMES = ("GPULanePausedTooLong", "GPUFallbackActive", "GPUCoordinatorDown")
-PASS = "gpumem_coordinator_last_pass_timestamp_seconds"
-
-
-def rules() -> Rules:
-    estate = shipped(PROJECT / "estates/rtx2060super.yaml")
-    return Rules(estate, watchdog_settings(estate))
-
-
-def paused(pod: str = "c-0") -> str:
-    return f'gpumem_coordinator_lane_paused_seconds{{lane="batch", pod="{pod}"}}'
-
-
-def away(pod: str = "c-0") -> str:
-    return f'gpumem_coordinator_fallback_active{{tenant="ollama", pod="{pod}"}}'
-
-
-def waits(text: str) -> Firing:
-    return Firing(
-        {"lane": "batch"},
-        f"Jobs of lane batch have waited for {text}.",
-        "Its queues are paused for longer than any window or realtime work should take.",
-    )
-
-
-AWAY = Firing(
-    {"tenant": "ollama"},
-    "The card or the server of tenant ollama does not answer.",
-    "Realtime callers are told that the service is temporarily unavailable, and batch jobs wait.",
-)
-
-
-def uncoordinated(cause: str) -> Firing:
-    return Firing(
-        {"cause": cause},
-        "Nobody coordinates the job queues in front of the cards.",
-        f"Cause {cause}: no look at the queues was finished within 60 s. "
-        "What is paused stays paused, and batch no longer waits for realtime.",
-    )
-
-
-CASES = (
-    Case("GPULanePausedTooLong", "silent", {paused(): steady(32_400)}, {"30m": ()}),
-    Case("GPULanePausedTooLong", "firing", {paused(): "43100+15x400"}, {"1m": (), "5m": (waits("12h 3m 20s"),)}),
-    Case(
-        "GPULanePausedTooLong",
-        "duplicate series",
-        {paused(): steady(50_000), paused("c-1"): steady(0)},
-        {"5m": (waits("13h 53m 20s"),)},
-    ),
-    Case("GPULanePausedTooLong", "absent series", {}, {"30m": ()}),
-    Case("GPUFallbackActive", "silent", {away(): steady(0)}, {"30m": ()}),
-    Case("GPUFallbackActive", "firing", {away(): "0+0x8 1+0x400"}, {"2m30s": (), "10m": (AWAY,)}),
-    Case("GPUFallbackActive", "duplicate series", {away(): steady(1), away("c-1"): steady(1)}, {"10m": (AWAY,)}),
-    Case("GPUFallbackActive", "absent series", {}, {"30m": ()}),
-    Case("GPUFallbackActive", "a short silence", {away(): "1+0x2 0+0x400"}, {"30s": (), "2m": (), "10m": ()}),
-    Case("GPUCoordinatorDown", "silent", {f'{PASS}{{pod="c-0"}}': "0+15x400"}, {"30m": ()}),
-    Case(
-        "GPUCoordinatorDown",
-        "firing",
-        {f'{PASS}{{pod="c-0"}}': "600+0x400"},
-        {"10m": (), "30m": (uncoordinated("late"),)},
-    ),
-    Case(
-        "GPUCoordinatorDown",
-        "duplicate series",
-        {f'{PASS}{{pod="c-0"}}': "0+15x400", f'{PASS}{{pod="c-1"}}': steady(0)},
-        {"30m": ()},
-    ),
-    Case("GPUCoordinatorDown", "absent series", {}, {"30m": (uncoordinated("absent"),)}),
-)
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_an_alert_fires_exactly_when_it_should(case: Case, promtool: Program, tmp_path: Path) -> None:
-    verdict = run_case(promtool, case, rules(), tmp_path)
-    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if case.kind in ("firing", "silent")], ids=str)
-def test_the_check_itself_sees_the_opposite(case: Case, promtool: Program, tmp_path: Path) -> None:
-    """Negative control: with nothing expected a firing case fails, with something expected a silent one does."""
-    wrong = (Firing({}, "", ""),) if case.kind == "silent" else ()
-    at = {time: wrong for time, firing in case.at.items() if firing or case.kind == "silent"}
-    opposite = Case(case.alert, case.kind, case.series, at)
-    assert run_case(promtool, opposite, rules(), tmp_path).returncode != 0
-
-
-def test_every_alert_has_a_case_of_every_kind_and_a_page() -> None:
-    for name in NAMES:
-        assert {case.kind for case in CASES if case.alert == name} >= set(KINDS)
-        page = (PROJECT / "docs/runbooks" / f"{name}.md").read_text()
-        for heading in ("Meaning", "First look", "Likely causes", "What to do", "Silencing"):
-            assert f"## {heading}" in page
+from tests.rules.coordinator_cases import COORDINATOR_CASES, PASS, away, coordinator_rules, paused
+from tests.rules.lease_cases import LEASE_CASES, late
+from tests.rules.lease_cases import PASS as LEASE_PASS
+from tests.rules.promtool import Rules
 
 
 def test_an_estate_without_a_coordinator_has_none_of_them() -> None:
     example = Rules.of_example()
     found = {alert.name for alert in monitoring_alerts(example.estate, example.settings, example.monitoring)}
-    assert not found & set(NAMES)
+    assert {case.alert for case in COORDINATOR_CASES}.isdisjoint(found)
 
 
-def test_promtool_finds_no_fault_in_the_rules(promtool: Program, tmp_path: Path) -> None:
-    (tmp_path / "rules.yaml").write_text(rules().text())
-    verdict = promtool_run(promtool, "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml", folder=tmp_path)
-    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+def test_an_estate_without_leases_has_none_of_theirs() -> None:
+    lanes = coordinator_rules()
+    found = {alert.name for alert in monitoring_alerts(lanes.estate, lanes.settings, lanes.monitoring)}
+    assert {case.alert for case in LEASE_CASES}.isdisjoint(found)
 
 
 def test_every_series_of_the_alerts_is_one_that_the_coordinator_writes() -> None:
     registry = prometheus_client.CollectorRegistry()
     PrometheusCoordinatorMetrics(registry, ["batch"], ["ollama"])
+    PrometheusLeaseMetrics(registry, [("trainer", "day")])
     text = prometheus_client.generate_latest(registry).decode()
-    for name in (paused(), away(), PASS):
+    for name in (paused(), away(), PASS, late(), LEASE_PASS):
         assert name.partition("{")[0] in text

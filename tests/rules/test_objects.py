@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from jsonschema import Draft202012Validator
 from helpers.domain.estate.monitoring import Monitoring
 from helpers.rendering.monitoring import monitoring_objects, scrape_text
 from lab.programs import Program
+from tests.fixtures.go_modules import go_module
 from tests.rules.promtool import Rules, promtool_run
 
 # The module that carries the CRDs.
@@ -25,19 +24,7 @@ FILES = {"PrometheusRule": "prometheusrules-crd.json", "PodMonitor": "podmonitor
 
 @pytest.fixture(scope="module")
 def crds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("go") is None:
-        pytest.skip("the operator's CRDs come from its Go module, and PATH has no go")
-    answer = subprocess.run(
-        ["go", "mod", "download", "-json", OPERATOR],
-        cwd=tmp_path_factory.mktemp("no-module"),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    document = json.loads(answer.stdout) if answer.stdout else {}
-    if "Dir" not in document:
-        pytest.skip(f"{OPERATOR} cannot be downloaded: {document.get('Error', answer.stderr.strip())}")
-    return Path(document["Dir"]) / "jsonnet/prometheus-operator"
+    return go_module(OPERATOR, tmp_path_factory.mktemp("no-module")) / "jsonnet/prometheus-operator"
 
 
 def strict(schema: Any) -> Any:

@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from helpers.domain.admission.decide import decide
-from helpers.domain.admission.decision import Decision
+from helpers.domain.admission.decision import Decision, PodRequest
+from helpers.domain.admission.settings import NodeCards
+from helpers.rendering import admission_cel
 from tests.fixtures.admission_cases import CASES, TABLES, Case, cases, changes, pod_of, settings_of
 
 
@@ -43,6 +45,16 @@ def test_a_second_time_changes_nothing_and_the_pod_given_is_not_written_to(case:
     assert twice.pod == once.pod
     assert twice.denials == once.denials
     assert twice.warnings == once.warnings
+
+
+@pytest.mark.parametrize(("cards_count", "warned"), [(1, False), (2, True)])
+def test_the_first_card_is_worth_a_word_only_where_a_node_has_a_second_one(cards_count: int, warned: bool) -> None:
+    nodes = (NodeCards(selector={"gpu": "true"}, cards_count=cards_count),)
+    settings = settings_of("warn").model_copy(update={"nodes": nodes})
+    pod = {"metadata": {"annotations": {"gpu-directories": "nvidia"}}, "spec": {"containers": [{"name": "a"}]}}
+    said = "mounts the first card alone"
+    assert any(said in text for text in decide(pod, PodRequest("ai"), settings).warnings) == warned
+    assert any(said in rule["messageExpression"] for rule in admission_cel.warnings(settings)) == warned
 
 
 if __name__ == "__main__":

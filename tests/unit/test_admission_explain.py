@@ -79,6 +79,10 @@ def test_every_kind_that_makes_pods_is_understood(explain: Explain, capsys: pyte
         ("kind: Service\n", "holds Service, and no pod"),
         ("", "holds nothing, and no pod"),
         ("version: 1\n", "a manifest is a mapping with a kind"),
+        ((ROOT / "gpumem.yaml").read_text(), "an estate is named by --estate"),
+        ("kind: List\nitems: 5\n", "[0].items: a list of manifests"),
+        ("kind: Pod\nmetadata: [a]\nspec: {}\n", "[0].metadata: Pod: a mapping"),
+        ("kind: Job\nmetadata: {namespace: 5}\nspec: {template: {spec: {}}}\n", "a namespace in it is a text"),
         ("{", "no YAML"),
         ("kind: Deployment\nspec: {}\n", "this Deployment has no pod: spec.template.spec is missing"),
         ("kind: Pod\nspec: {containers: none}\n", "spec.containers: input should be a valid list"),
@@ -99,6 +103,16 @@ def test_a_file_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str], m
     monkeypatch.chdir(ROOT)
     assert run(["admission", "explain", "-f", "nowhere.yaml"]) == ExitCode.BAD_INPUT
     assert "nowhere.yaml: cannot be read" in capsys.readouterr().err
+
+
+def test_an_estate_that_is_not_there_is_named_with_the_option_that_names_it(
+    explain: Explain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`-f` is the pod here and the estate elsewhere."""
+    assert explain(PLEX, "--estate", "nowhere.yaml") == ExitCode.BAD_INPUT
+    assert "nowhere.yaml: cannot be read: No such file or directory. Name the estate with --estate FILE." in (
+        capsys.readouterr().err
+    )
 
 
 def test_an_estate_without_the_block_says_how_to_add_it(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from helpers.adapters.asgi_server import MOST_BODY_BYTES, asgi_served
+from helpers.adapters.certificates import X509Certificates
 from helpers.adapters.metrics import ListenAddress
 from helpers.apps.coordinator.lease_api import lease_api
 from helpers.domain.errors import InputError
@@ -92,6 +96,19 @@ def test_a_bad_request_is_told_place_value_rule_and_repair(scene: Scene, change:
     assert scene.bench.store.book == {}
 
 
+def test_a_stranger_is_not_told_which_tenants_there_are(scene: Scene) -> None:
+    answer = scene.send("POST", "/v1/leases", ASKED | {"tenant": "triner"}, token="token-of-nobody")
+    assert answer.status_code == 403
+    assert "trainer" not in answer.text
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity"])
+def test_a_wait_that_is_no_number_is_refused(scene: Scene, word: str) -> None:
+    body = f'{{"tenant": "trainer", "mib": 1, "lane": "day", "max_wait_seconds": {word}}}'
+    headers = {"Authorization": f"Bearer {TRAINER}", "Content-Type": "application/json"}
+    assert scene.client.post("/v1/leases", content=body, headers=headers).status_code == 422
+
+
 def test_a_body_that_is_no_json_is_told_so(scene: Scene) -> None:
     headers = {"Authorization": "Bearer token-of-trainer", "Content-Type": "application/json"}
     answer = scene.client.post("/v1/leases", content=b"{", headers=headers)
@@ -150,6 +167,22 @@ def test_a_body_without_end_is_turned_away(scene: Scene) -> None:
     headers = {"Authorization": "Bearer token-of-trainer"}
     assert scene.client.post("/v1/leases", content=b"x" * (MOST_BODY_BYTES + 1), headers=headers).status_code == 413
     assert scene.client.post("/v1/leases", content=iter([b"{}"]), headers=headers).status_code == 411
+
+
+def test_with_a_certificate_it_is_https(tmp_path: Path) -> None:
+    bench, callers = LeaseBench(), FakeCallers()
+    api = lease_api(bench.keeper, callers, bench.settings, bench.log)
+    missing = pytest.raises(InputError, match=r"tls.crt: no such file. Mount a Secret of kubernetes.io/tls")
+    with missing, asgi_served(api, ListenAddress(), name="leases", option="--lease-address", tls_folder=tmp_path):
+        pass
+    names = frozenset({"127.0.0.1", "localhost"})
+    certificate = X509Certificates().issue(names, now_at=datetime.now(UTC), lifetime_seconds=3600)
+    (tmp_path / "tls.crt").write_text(certificate.chain_pem)
+    (tmp_path / "tls.key").write_text(certificate.key_pem)
+    context = ssl.create_default_context(cadata=certificate.authority.pem)
+    served = asgi_served(api, ListenAddress(), name="leases", option="--lease-address", tls_folder=tmp_path)
+    with served as port, httpx.Client(verify=context) as client:
+        assert client.get(f"https://127.0.0.1:{port}/v1/leases").status_code == 401
 
 
 def test_a_port_that_is_taken_is_told_with_its_option(scene: Scene) -> None:

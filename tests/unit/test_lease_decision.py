@@ -10,6 +10,7 @@ import pytest
 from helpers.domain.leases.book import Book, End, Lease
 from helpers.domain.leases.decision import Finish, Forget, Grant, Wait
 from helpers.domain.leases.facts import LaneUse
+from helpers.domain.leases.overdue import Overdue, overdue
 from helpers.domain.leases.settings import CardRule
 from tests.fakes.lanes import EVENING, NOON
 from tests.fakes.leases import book, card, decided, holder_rule, lane_rule, lease_settings, node_rule, now, wish
@@ -135,6 +136,14 @@ def test_who_waits_for_memory_keeps_back_those_after_it_on_the_node() -> None:
     assert small.reason == "5000 MiB for tenant trainer in lane ask are waited for, and go first"
 
 
+def test_who_waits_for_its_tenants_budget_keeps_back_those_of_its_tenant_in_every_lane() -> None:
+    settings = lease_settings(holder_rule(room_mib=3000))
+    waiting = book(granted("x", 2000), wish("large", 2000, lane="ask"), wish("small", 100, lane="day"))
+    after, _ = decided(waiting, now(card(7000)), settings)
+    assert [lease.id for lease in after.granted()] == ["x"]
+    assert after.leases["small"].reason == ("2000 MiB for tenant trainer in lane ask are waited for, and go first")
+
+
 def test_who_waits_for_its_own_budget_or_window_keeps_nobody_else_back() -> None:
     settings = lease_settings(holder_rule(room_mib=2000), holder_rule("plex"))
     lanes = (lane_rule("a-lane"), lane_rule("b-lane", "plex"))
@@ -169,6 +178,18 @@ def test_a_lease_that_is_not_renewed_expires_and_one_that_is_stays() -> None:
     assert (over.end, over.ended_at) == (End.EXPIRED, EVENING + timedelta(seconds=30.1))
     renewed = held.seen({"a": (EVENING + timedelta(seconds=20), None)})
     assert one(renewed, now(seconds=45)).state == "granted"
+
+
+def test_who_is_granted_has_a_whole_life_from_then_on() -> None:
+    held = one(book(wish()), now(card(7000), seconds=29))
+    assert one(book(held), now(seconds=59)).end is None
+    assert one(book(held), now(seconds=59.1)).end is End.EXPIRED
+
+
+def test_who_waits_longer_than_it_said_is_overdue() -> None:
+    waiting = book(wish(max_wait_seconds=10.0), wish("b", max_wait_seconds=100.0))
+    assert overdue(waiting, now(seconds=10)) == ()
+    assert overdue(waiting, now(seconds=25)) == (Overdue("a", "trainer", "day", "waiting", 15.0),)
 
 
 def test_memory_of_an_expired_lease_is_leased_again_in_the_same_pass_if_it_is_measured_free() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from helpers.domain.leases.book import Lease
@@ -50,6 +50,8 @@ def test_never_more_than_the_ledger_and_the_measured_free_memory(
     assert by_night or not [lease for lease in held if lease.lane == "night"]
 
 
+# Once found: `e` waited for its tenant's budget, and `g`, in a lane after it, was granted of that budget.
+@example([wish("a", 3407, "ask"), wish("e", 2594, "ask", at=1), wish("g", 1, "day")], 4208, False)
 @given(wishes(), FREE, st.booleans())
 def test_a_second_look_changes_nothing(waiting: list[Lease], free_mib: int | None, by_night: bool) -> None:
     situation = now(card(free_mib), seconds=20, wall_at=EVENING if by_night else NOON)

@@ -18,13 +18,13 @@ from helpers.domain.estate.monitoring import Monitoring
 from helpers.domain.telemetry.metrics import families
 from helpers.domain.telemetry.reading import Attribution, Budget, DeviceSample, Gpu, MemoryReading, Sensors, Snapshot
 from helpers.domain.watchdog.settings import WatchdogSettings, watchdog_settings
+from helpers.rendering.alert import Alert
 from helpers.rendering.monitoring import monitoring_objects, rule_groups, rules_text, scrape_text
-from helpers.rendering.monitoring_alert import Alert
 from helpers.rendering.monitoring_alerts import monitoring_alerts
 from helpers.rendering.monitoring_queries import grown, pods_of_elastic_tenants
 from helpers.rendering.objects import Rendered
 from helpers.rendering.render import render
-from tests.synth.estates import SHIPPED, example, shipped
+from tests.synth.estates import SHIPPED, example, example_on_webhook, shipped
 
 OPERATOR = Monitoring(prometheus_operator=True, object_labels={"release": "kube-prometheus-stack"})
 
@@ -68,10 +68,11 @@ def test_both_forms_hold_the_same_rules() -> None:
     assert plain == rendered(OPERATOR)["monitoring-rules"]["spec"]
 
 
-def test_both_forms_scrape_the_same_pods_and_leave_their_labels_alone() -> None:
+@pytest.mark.parametrize("estate", [example(), example_on_webhook()], ids=["policy", "webhook"])
+def test_both_forms_scrape_the_same_pods_and_leave_their_labels_alone(estate: Estate) -> None:
     """Without honoured labels every tenant's series would seem to be about the exporter's own pod."""
-    monitors = [manifest for manifest in rendered(OPERATOR).values() if manifest["kind"] == "PodMonitor"]
-    configs = yaml.safe_load(scrape_text(example(), Monitoring()))["scrape_configs"]
+    monitors = [manifest for manifest in rendered(OPERATOR, estate).values() if manifest["kind"] == "PodMonitor"]
+    configs = yaml.safe_load(scrape_text(estate, Monitoring()))["scrape_configs"]
     assert {monitor["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"] for monitor in monitors} == {
         config["kubernetes_sd_configs"][0]["selectors"][0]["label"].partition("=")[2] for config in configs
     }

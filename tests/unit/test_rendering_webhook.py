@@ -14,7 +14,9 @@ from helpers.domain import names
 from helpers.domain.admission.rights import injector_rights
 from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE, AdmissionSettings, admission_settings
 from helpers.domain.admission.webhook import LEVEL_BY_PATH
+from helpers.domain.estate.model import Estate
 from helpers.rendering.admission_webhook import Certificates, webhook_objects
+from helpers.rendering.gpu_system import gpu_system_objects
 from helpers.rendering.objects import Rendered
 from tests.synth.estates import example
 
@@ -27,15 +29,22 @@ def settings() -> AdmissionSettings:
     return admission_settings(estate, estate.admission)
 
 
+def by_webhook() -> Estate:
+    estate = example()
+    assert estate.admission is not None
+    return estate.model_copy(update={"admission": estate.admission.model_copy(update={"engine": "webhook"})})
+
+
 def rendered(certificates: Certificates = "self") -> dict[str, Any]:
     """`{address: manifest}`."""
     one = settings()
     objects = tuple(
         webhook_objects(example(), one.to_json(), CONDITIONS, one.excluded_namespaces, certificates=certificates)
     )
-    assert list(Rendered(objects).ordered()), "each is behind what it needs"
+    (namespace,) = gpu_system_objects(by_webhook())
+    assert namespace.retain
+    assert list(Rendered((namespace, *objects)).ordered()), "each is behind what it needs"
     assert {item.component for item in objects} == {"admission"}
-    assert [item.address for item in objects if item.retain] == ["webhook-namespace"]
     return {item.address: item.manifest for item in objects}
 
 

@@ -13,14 +13,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from helpers.domain.errors import DependencyError
+from helpers.domain.errors import DependencyError, InputError
 from helpers.domain.lanes.clients import ClientName
 from helpers.ports.log import Log
 
 FOLDER = Path(__file__).parent
+MAJORS = (4, 5, 6)
 ENV_REDIS_URL = "GPUMEM_REDIS_URL"
 START_SECONDS = 20.0  # Node loads BullMQ in half a second; a cold disk takes longer
 ANSWER_SECONDS = 3.0
+
+
+def check_clients(folder: Path = FOLDER) -> None:
+    """All that a queue may turn out to need is there: which major an application has shows only in Redis.
+
+    Args:
+        folder: Holds `v4`, `v5` and `v6`, each with BullMQ in its node_modules.
+
+    Raises:
+        InputError: something is missing; names all of it, and the repair.
+    """
+    if shutil.which("node") is None:
+        raise InputError("PATH has no node, by which BullMQ's own clients pause queues: install Node 18 or newer")
+    missing = [f"v{major}" for major in MAJORS if not _installed(folder / f"v{major}")]
+    if missing:
+        raise InputError(
+            f"{folder}: BullMQ's clients {', '.join(missing)} are not installed, and pausing with another major "
+            "version than the application's loses jobs: run `npm ci` in each of these folders of the project (there "
+            "`./lab/setup.sh --with-queues` does), or name the folder that holds them by --clients-folder"
+        )
+
+
+def _installed(folder: Path) -> bool:
+    return all((folder / "node_modules" / name).is_dir() for name in ("bullmq", "ioredis"))
 
 
 class BullmqHands:
@@ -73,13 +98,9 @@ class BullmqHands:
             return running
         folder = self._folder / f"v{client}"
         node = shutil.which("node")
-        if node is None:
-            raise DependencyError(
-                "PATH has no node, by which BullMQ's own clients pause queues: install Node 18 or newer"
-            )
-        if not (folder / "node_modules" / "bullmq").is_dir():
-            raise DependencyError(f"the client for BullMQ {client} is not installed: run `npm ci` in {folder}")
-        started = _Client([node, str(self._folder / "client.js"), str(folder)], self._url)
+        if node is None or not _installed(folder):  # both were there at the start: check_clients
+            raise DependencyError(f"the client for BullMQ {client} is gone: node or {folder}/node_modules")
+        started = _Client([node, str(FOLDER / "client.js"), str(folder)], self._url)
         self._log.info("client_started", client=client, pid=started.pid)
         self._clients[client] = started
         return started

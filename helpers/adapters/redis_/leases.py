@@ -66,17 +66,27 @@ class RedisLeases:
             version, known = str(version or ""), self._known
             if known is None or known[0] != version:
                 known = self._known = self._leases()
+        book = Book(known[1]).seen({key: _sign(text) for key, text in seen.items()})
+        # With the signs in it, so that the next reading has only the newer ones to enter.
+        self._known = (known[0], dict(book.leases))
         now_at = datetime.fromtimestamp(int(seconds) + int(microseconds) / 1e6, UTC)
-        return StoredBook(known[0], Book(known[1]).seen({key: _sign(text) for key, text in seen.items()}), now_at)
+        return StoredBook(known[0], book, now_at)
 
     def commit(self, version: str, changed: Iterable[Lease], dropped: Iterable[str] = ()) -> bool:
-        """One script."""
-        leases = list(changed)
-        pairs = [text for lease in leases for text in (lease.id, lease.model_dump_json())]
-        arguments = [version, uuid.uuid4().hex, str(len(leases)), *pairs, *dropped]
+        """One script. What is written is known then, and not read again."""
+        leases, gone, next_version = {lease.id: lease for lease in changed}, list(dropped), uuid.uuid4().hex
+        texts = {key: lease.model_dump_json() for key, lease in leases.items()}
+        pairs = [part for pair in texts.items() for part in pair]
+        arguments = [version, next_version, str(len(leases)), *pairs, *gone]
         with answered("writing the leases"):
             done = self._client.eval(_COMMIT, 3, VERSION_KEY, BOOK_KEY, SEEN_KEY, *arguments)
-        return int(str(done)) == 1
+        if int(str(done)) != 1:
+            return False
+        if self._known is not None and self._known[0] == version:
+            kept = {key: lease for key, lease in self._known[1].items() if key not in gone}
+            self._known = (next_version, kept | leases)
+            self._texts |= {key: (text, leases[key]) for key, text in texts.items()}
+        return True
 
     def renew(self, lease_id: str, used_mib: int | None) -> bool:
         """One script."""

@@ -27,10 +27,20 @@ _COMMANDS_COUNT = 9
 class RedisQueues:
     """`ports.queues.QueueView` for the queues given, and no others."""
 
-    def __init__(self, url: str, prefix: str, queues: Sequence[str], log: Log) -> None:
+    def __init__(
+        self,
+        url: str,
+        prefix: str,
+        queues: Sequence[str],
+        log: Log,
+        *,
+        longest_wait_seconds: float = _LONGEST_WAIT_SECONDS,
+    ) -> None:
         self._client = connect(url)
-        # Blocking reads have a connection of their own, whose bound leaves room for the wait.
-        self._blocking = connect(url, answer_seconds=_LONGEST_WAIT_SECONDS + ANSWER_SECONDS)
+        self._longest_wait_seconds = min(longest_wait_seconds, _LONGEST_WAIT_SECONDS)
+        # Blocking reads have a connection of their own, whose bound leaves room for the wait and no more: a
+        # network that stalled is noticed by it.
+        self._blocking = connect(url, answer_seconds=self._longest_wait_seconds + ANSWER_SECONDS)
         self._prefix = prefix
         self._queues = tuple(queues)
         self._log = log
@@ -55,18 +65,16 @@ class RedisQueues:
         }
 
     def wait(self, timeout_seconds: float) -> tuple[QueueEvent, ...]:
-        """New events; the first call only notes where the streams end.
+        """New events, since `start_over`.
 
         Raises:
             DependencyError: Redis did not answer. The positions are kept: nothing is skipped.
         """
         if not self._queues:
-            time.sleep(min(timeout_seconds, _LONGEST_WAIT_SECONDS))
+            time.sleep(min(timeout_seconds, self._longest_wait_seconds))
             return ()
         with answered("reading events"):
-            if not self._positions:
-                self._positions = {self._key(queue, "events"): self._end_of(queue) for queue in self._queues}
-            bounded_ms = max(1, int(min(timeout_seconds, _LONGEST_WAIT_SECONDS) * 1000))
+            bounded_ms = max(1, int(min(timeout_seconds, self._longest_wait_seconds) * 1000))
             positions: dict[Any, Any] = dict(self._positions)
             found = self._blocking.xread(positions, count=_EVENTS_AT_ONCE, block=bounded_ms)
         events: list[QueueEvent] = []
@@ -80,8 +88,13 @@ class RedisQueues:
         return tuple(events)
 
     def start_over(self) -> None:
-        """The streams may be others now (a flush, a restart): begin at their ends."""
-        self._positions = {}
+        """The streams may be others now (a flush, a restart): begin at their ends.
+
+        Raises:
+            DependencyError: Redis did not answer.
+        """
+        with answered("reading where the events end"):
+            self._positions = {self._key(queue, "events"): self._end_of(queue) for queue in self._queues}
 
     def close(self) -> None:
         """Ends the connections."""

@@ -62,7 +62,7 @@ def explain(
     output: str,
 ) -> None:
     """Print each rule that applies to a pod, and the patch. Exit code 1: the pod would be denied."""
-    estate = read_estate(estate_file)
+    estate = read_estate(estate_file, option="--estate")
     if estate.admission is None:
         raise InputError(f"{estate_file} has no block admission, so nothing happens to pods. Add admission: {{}}.")
     settings = admission_settings(estate, estate.admission)

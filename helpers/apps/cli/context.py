@@ -78,13 +78,13 @@ def _complete_tenant(ctx: click.Context, _parameter: click.Parameter, incomplete
     return [tenant.name for tenant in estate.tenants if tenant.name.startswith(incomplete)]
 
 
-def read_estate(estate_file: Path) -> Estate:
-    """The estate, its warnings on stderr.
+def read_estate(estate_file: Path, *, option: str = "-f") -> Estate:
+    """The estate, its warnings on stderr. `option` is how the command at hand names it.
 
     The always-on arithmetic is validate's and the stacks' to refuse: an operator must be able to
     release a tenant of an estate that someone over-committed.
     """
-    estate, warnings = load_estate(estate_file, allow_overcommit=True)
+    estate, warnings = load_estate(estate_file, allow_overcommit=True, option=option)
     for warning in warnings:
         click.echo(warning.text(), err=True)
     return estate

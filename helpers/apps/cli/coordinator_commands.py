@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from helpers.apps.cli.context import cluster_options, connect_cluster, estate_option, load_app, read_estate
+from helpers.apps.cli.context import (
+    cluster_options,
+    connect_cluster,
+    dry_run_option,
+    estate_option,
+    load_app,
+    read_estate,
+)
 from helpers.domain import names
 from helpers.domain.errors import InputError
 from helpers.domain.lanes.settings import CoordinatorSettings, coordinator_settings
@@ -52,6 +59,13 @@ def coordinator() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of tls.crt and tls.key for /v1/leases; without it, plain HTTP.",
 )
+@click.option(
+    "--clients-folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar=names.ENV_BULLMQ_CLIENTS,
+    help="Holds v4, v5 and v6 with BullMQ in their node_modules; otherwise the program's own folder.",
+)
+@dry_run_option
 def coordinator_run(
     estate_file: Path,
     kubeconfig: Path | None,
@@ -63,10 +77,14 @@ def coordinator_run(
     lease_address: str,
     lease_tokens: Path | None,
     lease_tls: Path | None,
+    clients_folder: Path | None,
+    dry_run: bool,
 ) -> None:
     """Coordinate until stopped. Passwords come from the variables that the estate names."""
     app: Any = load_app("coordinator")
     settings = app.read_coordinator_settings(settings_file) if settings_file is not None else _of_estate(estate_file)
+    if dry_run:
+        settings = settings.model_copy(update={"dry_run": True})
     if not no_kubernetes and not lease_namespace:
         raise click.UsageError(f"give --lease-namespace (or ${names.ENV_NAMESPACE}), or --no-kubernetes")
     run = app.RunSettings(
@@ -75,6 +93,7 @@ def coordinator_run(
         lease_address=lease_address,
         lease_tokens=lease_tokens,
         lease_tls_folder=lease_tls,
+        clients_folder=clients_folder,
         redis_password=os.environ.get(settings.redis.password_env, ""),
         immich_api_key=os.environ.get(settings.immich.api_key_env, "") if settings.immich else "",
     )

@@ -55,6 +55,10 @@ class Gatekeeper:
             where = f" in namespace {holder.namespace}" if holder is not None else ""
             raise _Stop(HTTPStatus.FORBIDDEN, f"{caller.user} may not {verb} leases.gpumem.io {tenant!r}{where}")
 
+    def may_any(self, caller: Caller) -> bool:
+        """Whether the caller may ask for the leases of some tenant."""
+        return any(self.may(caller, "create", rule.tenant) for rule in self._settings.holders)
+
     def may(self, caller: Caller, verb: str, tenant: str) -> bool:
         """Whether; a tenant that may hold no leases has no namespace to be asked about."""
         holder = self._settings.holder(tenant)
@@ -79,7 +83,8 @@ def lease_api(keeper: LeaseKeeper, callers: Callers, settings: LeaseSettings, lo
 
     @api.post("/v1/leases")
     def ask(request: LeaseRequest, caller: Caller = from_token) -> JSONResponse:
-        if settings.holder(request.tenant) is not None:
+        # Who may ask for some tenant is told its typing error, and which there are; a stranger is told nothing.
+        if settings.holder(request.tenant) is not None or not gate.may_any(caller):
             gate.let(caller, "create", request.tenant)
         return _answer(keeper.ask(request, caller.holder), settings, HTTPStatus.CREATED)
 

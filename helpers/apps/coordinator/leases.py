@@ -84,6 +84,7 @@ def run_leases(
         log=log,
     )
     keeper = LeaseKeeper(ports, leases, settings.lanes)
+    keeper.turn()  # the lanes know from their first look what leases hold
     pulse = Pulse(world.stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS)
     threading.Thread(target=cards.run, args=(world.stopped,), name="lease-cards", daemon=True).start()
     threading.Thread(target=keeper.run, args=(pulse.stop,), name="leases", daemon=True).start()

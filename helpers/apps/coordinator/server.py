@@ -1,7 +1,7 @@
 """The coordinator over HTTP: what applications and their users may know.
 
 `GET /v1/status` answers 200 while all cards are there, else 503 with the reference's own words and
-Retry-After; `GET /v1/status/<tenant>` the same for one; `GET /v1/lanes` every lane.
+Retry-After; `GET /v1/status/<tenant>` the same for one; `GET /v1/lanes` every lane, from the leader (503 elsewhere).
 """
 
 from __future__ import annotations
@@ -52,10 +52,17 @@ class Answers:
             code = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
             return code, "text/plain", b"ok\n" if healthy else b"no turn was finished in time\n", {}
         if path == "/v1/lanes":
-            return _json(HTTPStatus.OK, {"lanes": [_shown(verdict) for verdict in self._verdicts()]})
+            return self._lanes()
         if path == "/v1/status" or path.startswith("/v1/status/"):
             return self._status(path.removeprefix("/v1/status").strip("/"))
         return HTTPStatus.NOT_FOUND, "text/plain", b"there are /v1/status, /v1/lanes, /metrics and /healthz\n", {}
+
+    def _lanes(self) -> Answer:
+        verdicts = self._verdicts()
+        if not verdicts:  # no lane is not what is the case
+            text = "this process does not lead, and only the leader sees the lanes: ask again, or the other one"
+            return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"error": text}, {"Retry-After": "1"})
+        return _json(HTTPStatus.OK, {"lanes": [_shown(verdict) for verdict in verdicts]})
 
     def _status(self, tenant: str) -> Answer:
         away = self._away()

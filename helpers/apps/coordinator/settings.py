@@ -38,6 +38,8 @@ class RunSettings(BaseModel):
 
     lease_tls_folder: Path | None = None
     """Where tls.crt and tls.key of /v1/leases lie; None: plain HTTP."""
+    clients_folder: Path | None = None
+    """Holds v4, v5 and v6, each with BullMQ in its node_modules; None: the program's own."""
 
     redis_password: str = Field(default="", repr=False)
     immich_api_key: str = Field(default="", repr=False)

@@ -50,6 +50,7 @@ def run_injector(cluster: Cluster, rules: Rules, run: RunSettings, *, stop: Call
     served_one = ServedCertificate(
         certificates, dns_names=frozenset(run.dns_names), metrics=metrics, clock=clock, log=log
     )
+    metrics.ask_readiness(served_one.ready)
     instance = f"{socket.gethostname()}_{os.getpid()}"
     events = KubernetesEvents(cluster, component=names.INJECTOR_COMPONENT, instance=instance, clock=clock, log=log)
     ports = KeeperPorts(cluster, certificates, events, metrics, clock, log)
@@ -97,6 +98,8 @@ def _start(
     def followed(ref: ObjectRef, noted: Callable[[Manifest | None], None]) -> Callable[[], None]:
         return lambda: follow(ports.cluster, ref, noted, stop=threads.stopped, log=ports.log)
 
+    # A watch says nothing of an object that is not there, and whoever waits for it should read what for.
+    ports.log.info("certificate_awaited", secret=str(settings.secret_ref), made_by=run.certificates)
     threads.start("secret", followed(settings.secret_ref, secret_seen))
     if run.certificates == "self":
         threads.start("configuration", followed(settings.configuration_ref, configuration_seen))

@@ -12,7 +12,10 @@ from helpers.domain.quantity import canonical_count
 
 def asks_for_a_gpu(pod: Pod, settings: AdmissionSettings) -> bool:
     """Whether the pod wants a card: by a resource that the device plugin offers, or by the annotation."""
-    return settings.annotation in pods.annotations_of(pod) or pods.asks_for(pod, settings.gpu_resources)
+    text = pods.annotations_of(pod).get(settings.annotation)
+    others = settings.other_set_names()
+    by_annotation = text is not None and any(entry.strip() not in others for entry in text.split(";"))
+    return by_annotation or pods.asks_for(pod, settings.gpu_resources)
 
 
 def lacks_budget(pod: Pod, settings: AdmissionSettings) -> bool:

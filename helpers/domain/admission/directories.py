@@ -77,7 +77,9 @@ def directory_warnings(pod: Pod, settings: AdmissionSettings) -> Iterator[str]:
     wish = wish_of(pod, settings)
     if wish is None:
         return
-    if (wish.plain_sets - set(wish.named_cards)) & set(settings.card_set_names()) and not _cards(pod, settings):
+    unnamed = (wish.plain_sets - set(wish.named_cards)) & set(settings.card_set_names())
+    # Where every node has one card, the first one is the right one.
+    if unnamed and len(settings.all_indices()) > 1 and not _cards(pod, settings):
         yield messages.first_card(settings).substitute(text=wish.text)
     if wish.sets & set(settings.runtime_class_sets) and not _has_device_access(pod, settings):
         yield messages.no_access(settings).substitute()

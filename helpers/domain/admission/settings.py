@@ -84,6 +84,10 @@ class AdmissionSettings(_Settings):
         """Names of the sets that have a device for each card."""
         return list(dict.fromkeys(device.directory_set for device in self.devices if device.index))
 
+    def other_set_names(self) -> list[str]:
+        """Names of the sets that have nothing to do with a GPU: no card's device, no runtime class (a TPU's)."""
+        return [name for name in self.set_names() if name not in (*self.card_set_names(), *self.runtime_class_sets)]
+
     def all_indices(self) -> list[str]:
         """Indices of the cards of the node that has most."""
         return card_indices(max(node.cards_count for node in self.nodes))

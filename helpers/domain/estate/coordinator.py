@@ -120,6 +120,11 @@ class Lane(EstateModel):
     settle_seconds: Seconds = Field(
         default=5.0, description="Batch only: how long nobody before it may have been busy before it is resumed."
     )
+    on_realtime: Literal["wait", "yield"] = Field(
+        default="wait",
+        description="Batch only, for jobs that still run when realtime comes. wait: they run to their end. yield: the "
+        "tenant is asked by its watchdog.release_hook, once for each burst of realtime work.",
+    )
     pause: Literal["bullmq", "immich"] = Field(
         default="bullmq", description="bullmq: by the application's own major version. immich: by Immich's API."
     )
@@ -137,6 +142,12 @@ class Lane(EstateModel):
                 "a realtime lane is never paused, so it has no windows",
                 "remove windows, or use class: batch",
                 at="windows",
+            )
+        if self.on_realtime == "yield" and self.workload_class == "realtime":
+            raise broken_rule(
+                "realtime is what others yield to, so it is never asked to yield",
+                "remove on_realtime, or use class: batch",
+                at="on_realtime",
             )
         if self.queues and self.vram_mib is None and self.model is None:
             raise broken_rule("a lane needs vram_mib, or a model that has one", "add vram_mib", at="vram_mib")
@@ -177,6 +188,9 @@ class Immich(EstateModel):
     api_key_env: VariableName = Field(
         default="GPUMEM_IMMICH_API_KEY", description="The variable that holds an API key with the right to jobs."
     )
+    api_key_secret: SecretKey | None = Field(
+        default=None, description="In a cluster: the Secret from which that variable is filled."
+    )
 
 
 class Engine(EstateModel):
@@ -186,6 +200,11 @@ class Engine(EstateModel):
     ollama_url: HttpUrl | None = Field(default=None, description="Its Ollama, asked for what is loaded.")
     exporter_url: HttpUrl | None = Field(
         default=None, description="The exporter's /metrics of its node, by address; free memory is measured there."
+    )
+    watch_node: bool = Field(
+        default=True,
+        description="In a cluster: the card is away, too, while no node of its entry is Ready. false: its machine is "
+        "no node of that cluster.",
     )
     away_after_seconds: Seconds = Field(default=10.0, description="No answer for this long: the fallback begins.")
     unload_timeout_seconds: Seconds = Field(default=20.0, description="How long freed memory is looked for.")
@@ -201,6 +220,10 @@ class Coordinator(EstateModel):
     """Which queue may run when. Absent: there is no coordinator."""
 
     redis: Redis = Field(description="The Redis that holds the queues.")
+    dry_run: bool = Field(
+        default=False,
+        description="true: only say what would be done. Nothing is paused, unloaded, asked or written to Redis.",
+    )
     prefix: str = Field(default="bull", min_length=1, description="BullMQ's key prefix; Immich's is immich_bull.")
     lanes: tuple[Lane, ...] = Field(min_length=1, strict=False, description="Queues in front of a card.")
     ignored: tuple[QueueName, ...] = Field(

@@ -31,6 +31,7 @@ def lane_problems(estate: Estate) -> Iterator[Problem]:
         yield from _known_tenant(f"{path}.tenant", lane.tenant, tenants)
         if lane.tenant in tenants:
             yield from _fits_its_tenant(path, lane, tenants[lane.tenant])
+            yield from _can_be_asked(path, lane, tenants[lane.tenant])
     for index, engine in enumerate(block.engines):
         path = f"coordinator.engines[{index}].tenant"
         yield from _known_tenant(path, engine.tenant, tenants)
@@ -76,3 +77,18 @@ def _fits_its_tenant(path: str, lane: Lane, tenant: Tenant) -> Iterator[Problem]
             f"a lane's jobs run in its tenant's memory, and {tenant.name} has budget_mib: {tenant.budget_mib}",
             f"set vram_mib: {tenant.budget_mib} or less, or raise the tenant's budget",
         )
+
+
+def _can_be_asked(path: str, lane: Lane, tenant: Tenant) -> Iterator[Problem]:
+    if lane.on_realtime != "yield":
+        return
+    hook = tenant.watchdog.release_hook
+    if hook is None:
+        rule = f"a lane that yields is asked by its tenant's release hook, and {tenant.name} has none"
+        repair = f"add watchdog.release_hook to {tenant.name}, or use on_realtime: wait"
+        yield Problem(f"{path}.on_realtime", lane.on_realtime, rule, repair)
+    elif hook.command:
+        # Applications reach the coordinator over the network; the right to exec is not for such a process.
+        rule = f"the coordinator asks by a request and never runs commands, and the hook of {tenant.name} is a command"
+        repair = f"give the release_hook of {tenant.name} port, method, path and body, or use on_realtime: wait"
+        yield Problem(f"{path}.on_realtime", lane.on_realtime, rule, repair)

@@ -66,7 +66,10 @@ def _lane(
     }
     if verdict.reason is LaneReason.AWAY:
         document["message"] = UNAVAILABLE
-    if not rule.is_batch:
+    if rule.is_batch:
+        # For a job that meets a dead server before the lane is closed for it.
+        document["away_retry_seconds"] = settings.batch_retry_seconds
+    else:
         behind = [other for other in settings.lanes if other.is_batch and rule in settings.rivals(other)]
         document["waits_for"] = _bases(settings, behind)
         known = [waits.get(other.name) for other in behind]

@@ -114,7 +114,7 @@ def judge_lanes(settings: CoordinatorSettings, now: Situation) -> tuple[LaneVerd
 
 
 def _judge(settings: CoordinatorSettings, rule: LaneRule, now: Situation) -> LaneVerdict:
-    facts = _facts(rule, now)
+    facts = facts_of(rule, now)
     waiting, active = sum(f.waiting_count for f in facts), sum(f.active_count for f in facts)
     change_at = rule.next_change_at(now.now_at)
 
@@ -130,9 +130,10 @@ def _judge(settings: CoordinatorSettings, rule: LaneRule, now: Situation) -> Lan
         until = f" until {change_at.isoformat(timespec='seconds')}" if change_at else ""
         return verdict(False, LaneReason.WINDOW, f"outside its windows{until}")
     claims = list(_claims(settings, rule, now))
-    taken_mib, own_mib = sum(claim.need_mib for claim in claims), need_mib(rule, now)
-    if claims and taken_mib + own_mib > rule.room_mib:
-        text = f"{', '.join(claim.text for claim in claims)}; {taken_mib} + {own_mib} > {rule.room_mib} MiB"
+    taken_mib = sum(claim.need_mib for claim in claims)
+    need_mib = lane_need_mib(rule, now)
+    if claims and taken_mib + need_mib > rule.room_mib:
+        text = f"{', '.join(claim.text for claim in claims)}; {taken_mib} + {need_mib} > {rule.room_mib} MiB"
         ends = [claim.settled_at_seconds for claim in claims]
         settled = None if any(end is None for end in ends) else max(end for end in ends if end is not None)
         return verdict(False, LaneReason.YIELDS, text, settled)
@@ -158,25 +159,25 @@ def _claims(settings: CoordinatorSettings, rule: LaneRule, now: Situation) -> It
     for other in settings.lanes:
         if other.name == rule.name or other.lane.tenant != rule.lane.tenant:
             continue
-        facts, other_mib = _facts(other, now), need_mib(other, now)
+        facts, need_mib = facts_of(other, now), lane_need_mib(other, now)
         active = sum(one.active_count for one in facts)
         if active:  # pausing stops no job that runs: its memory counts until it ends
-            yield _Claim(f"{other.name} has {active} active", other_mib)
+            yield _Claim(f"{other.name} has {active} active", need_mib)
         elif other.rank > rule.rank:
             continue
         elif asking := _asking_count(other, facts, now):
-            yield _Claim(f"{other.name} has {asking} waiting", other_mib)
+            yield _Claim(f"{other.name} has {asking} waiting", need_mib)
         elif (busy := now.busy_seconds.get(other.name)) is not None:
             settled_at_seconds = busy + rule.lane.settle_seconds
             if now.now_seconds < settled_at_seconds:
-                yield _Claim(f"{other.name} was busy a moment ago", other_mib, settled_at_seconds)
+                yield _Claim(f"{other.name} was busy a moment ago", need_mib, settled_at_seconds)
 
 
 def is_busy(rule: LaneRule, now: Situation) -> bool:
     """Whether the lane runs jobs, has some that could run now, or leases of it are held."""
     if rule.name in now.leased_mib.get(rule.lane.tenant, {}):
         return True
-    facts = _facts(rule, now)
+    facts = facts_of(rule, now)
     return any(one.active_count for one in facts) or _asking_count(rule, facts, now) > 0
 
 
@@ -187,12 +188,13 @@ def _asking_count(rule: LaneRule, facts: Sequence[QueueFacts], now: Situation) -
     return sum(one.waiting_count for one in facts if not one.paused or one.mark is not None)
 
 
-def need_mib(rule: LaneRule, now: Situation) -> int:
-    """What the lane's jobs need: as its model's server reports it, else as the estate says."""
+def lane_need_mib(rule: LaneRule, now: Situation) -> int:
+    """What one job of the lane takes, as measured where that is known."""
     return now.measured_mib.get(rule.lane.model or "", rule.need_mib)
 
 
-def _facts(rule: LaneRule, now: Situation) -> tuple[QueueFacts, ...]:
+def facts_of(rule: LaneRule, now: Situation) -> tuple[QueueFacts, ...]:
+    """The lane's queues, those that were read."""
     return tuple(now.queues[queue] for queue in rule.lane.queues if queue in now.queues)
 
 

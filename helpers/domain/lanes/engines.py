@@ -7,8 +7,9 @@ an exporter that does not answer makes the tenant away, which closes its lanes a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from helpers.domain.lanes.decision import is_busy
 from helpers.domain.lanes.facts import Situation
@@ -19,7 +20,7 @@ from helpers.domain.lanes.settings import CoordinatorSettings, EngineRule, LaneR
 class EngineFacts:
     """One look at a tenant's engine.
 
-    `problem`: why server or exporter did not answer; empty: both that are declared did. `loaded`:
+    `problem`: why server or exporter did not answer, or no node is Ready; empty: all that are declared do. `loaded`:
     `{model: MiB}`, None where no server is declared or it did not answer. `free_mib`: the most free
     memory that one card of the node shows, None where it was not measured.
     """
@@ -47,6 +48,22 @@ def why_away(rule: EngineRule, facts: EngineFacts, silent_seconds: float) -> str
     if not facts.problem or silent_seconds < rule.engine.away_after_seconds:
         return None
     return f"{facts.problem} (for {silent_seconds:.0f} s)"
+
+
+def why_no_node(entry: str, nodes: Sequence[Mapping[str, Any]]) -> str:
+    """Why the card of node entry `entry` cannot be there; empty where one of its `nodes` (Node objects) is Ready."""
+    if not nodes:
+        return f"no node of {entry} is in the cluster"
+    found = [(str(node["metadata"]["name"]), _ready(node)) for node in nodes]
+    if any(condition.get("status") == "True" for _, condition in found):
+        return ""
+    said = [f"{name} is NotReady ({condition.get('reason', 'no condition')})" for name, condition in sorted(found)[:3]]
+    return f"node {', '.join(said)}" + (f" and {len(found) - len(said)} more" if len(found) > len(said) else "")
+
+
+def _ready(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    return next((one for one in conditions if one.get("type") == "Ready"), {})
 
 
 def measured_mib(facts: Mapping[str, EngineFacts]) -> dict[str, int]:

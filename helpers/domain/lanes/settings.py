@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from helpers.domain.estate.coordinator import Coordinator, Engine, Immich, Lane, Redis
 from helpers.domain.estate.model import Estate
+from helpers.domain.estate.watchdog import ReleaseHook
 from helpers.domain.lanes.windows import is_open, next_change_at
 from helpers.domain.leases.settings import LeaseSettings, lease_settings
 
@@ -63,8 +64,21 @@ class EngineRule(_Settings):
 
     engine: Engine
     node: str
+    node_labels: dict[str, str] = {}
+    """What its nodes carry in a cluster; empty: whether they are Ready is nobody's question."""
     models_mib: dict[str, int] = {}
     one_model: bool = False
+
+
+class HookRule(_Settings):
+    """A tenant that is asked to yield: by what, and which workload's pods."""
+
+    tenant: str
+    namespace: str
+    kind: str
+    workload: str
+    container: str
+    hook: ReleaseHook
 
 
 class CoordinatorSettings(_Settings):
@@ -74,8 +88,11 @@ class CoordinatorSettings(_Settings):
     prefix: str
     lanes: tuple[LaneRule, ...]
     engines: tuple[EngineRule, ...] = ()
+    hooks: tuple[HookRule, ...] = ()
+    """Of the tenants whose batch lanes are asked to yield."""
     immich: Immich | None = None
     leases: LeaseSettings | None = None
+    dry_run: bool = False
     ttl_seconds: float
     poll_seconds: float
     retry_after_seconds: int
@@ -114,8 +131,10 @@ def coordinator_settings(estate: Estate) -> CoordinatorSettings | None:
         prefix=block.prefix,
         lanes=_lanes(estate, block),
         engines=_engines(estate, block.engines),
+        hooks=_hooks(estate, block),
         immich=block.immich,
         leases=lease_settings(estate),
+        dry_run=block.dry_run,
         ttl_seconds=block.ttl_seconds,
         poll_seconds=block.poll_seconds,
         retry_after_seconds=block.retry_after_seconds,
@@ -146,8 +165,29 @@ def _engines(estate: Estate, engines: Sequence[Engine]) -> tuple[EngineRule, ...
             EngineRule(
                 engine=engine,
                 node=tenant.node,
+                node_labels=_node_labels(estate, tenant.node) if engine.watch_node else {},
                 models_mib={model.name: model.vram_mib for model in tenant.models},
                 one_model=tenant.models_loaded == "one",
             )
         )
     return tuple(rules)
+
+
+def _node_labels(estate: Estate, name: str) -> dict[str, str]:
+    return next(node.node_selector() for node in estate.nodes if node.name == name)
+
+
+def _hooks(estate: Estate, block: Coordinator) -> tuple[HookRule, ...]:
+    asked = {lane.tenant for lane in block.lanes if lane.on_realtime == "yield"}
+    return tuple(
+        HookRule(
+            tenant=tenant.name,
+            namespace=tenant.namespace,
+            kind=tenant.workload.kind,
+            workload=tenant.workload.name,
+            container=tenant.workload.container,
+            hook=tenant.watchdog.release_hook,
+        )
+        for tenant in estate.tenants
+        if tenant.name in asked and tenant.watchdog.release_hook is not None
+    )

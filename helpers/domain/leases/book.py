@@ -121,10 +121,10 @@ class Book:
         changed = []
         for key, (seen_at, used_mib) in signs.items():
             lease = self.leases.get(key)
-            if lease is not None and lease.state != "ended" and seen_at >= lease.seen_at:
+            if lease is not None and lease.state != "ended" and seen_at > lease.seen_at:
                 used = lease.used_mib if used_mib is None else used_mib
                 changed.append(lease.model_copy(update={"seen_at": seen_at, "used_mib": used}))
-        return self.with_(changed)
+        return self.with_(changed) if changed else self
 
     def leased_mib(self) -> dict[str, dict[str, int]]:
         """`{tenant: {lane: MiB}}` of all that is granted."""

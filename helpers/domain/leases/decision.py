@@ -1,8 +1,8 @@
 """Who gets a lease now, who loses it, who waits, and why. Pure; a second run on the result changes nothing.
 
 The order: realtime lanes, then by priority, then who asked first. Within a lane nobody overtakes, however
-small. Whoever waits for memory that others hold also keeps back all that come after it on that node:
-otherwise many small ones would starve a large one.
+small. Whoever waits for memory that others hold also keeps back all that come after it on that node, and
+whoever waits for its tenant's budget those of its tenant: otherwise many small ones would starve a large one.
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ class _Row:
     places: dict[tuple[str, str], int] = field(default_factory=dict)
     first: dict[str, Lease] = field(default_factory=dict)
     """`{node: the first that waits for memory there}`."""
+    first_of_tenant: dict[str, Lease] = field(default_factory=dict)
+    """`{tenant: the first that waits for its budget}`."""
 
 
 def _served(settings: LeaseSettings, lanes: Sequence[LaneRule], book: Book, now: LeaseSituation) -> Iterator[Decision]:
@@ -133,6 +135,8 @@ def _served(settings: LeaseSettings, lanes: Sequence[LaneRule], book: Book, now:
             place = row.places[key] = row.places.get(key, 0) + 1
             if verdict.cause == "memory":
                 row.first.setdefault(verdict.node, lease)
+            elif verdict.cause == "budget":
+                row.first_of_tenant.setdefault(lease.tenant, lease)
             if (place, verdict.reason) != (lease.place, lease.reason):
                 yield Wait(lease.model_copy(update={"place": place, "reason": verdict.reason}))
 
@@ -155,7 +159,7 @@ def _judge(
         return _No(node, _closed(rule, now))
     if (rule.name, node) in row.places:
         return _No(node, f"others of lane {rule.name} asked before it, and nobody overtakes within a lane")
-    first = row.first.get(node)
+    first = row.first.get(node) or row.first_of_tenant.get(lease.tenant)
     if first is not None:
         return _No(node, f"{first.mib} MiB for tenant {first.tenant} in lane {first.lane} are waited for, and go first")
     found = rooms.fit(lease, holder)

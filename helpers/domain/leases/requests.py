@@ -38,7 +38,7 @@ class LeaseRequest(BaseModel):
     tenant: str
     mib: PositiveMib
     lane: str
-    max_wait_seconds: float = Field(default=0.0, ge=0)
+    max_wait_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     request_id: LeaseId | None = None
     """The caller's own name of the request, 8 to 63 letters, digits, `-`, `_`, `.`: asked twice, it is one lease."""
 

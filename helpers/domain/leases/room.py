@@ -28,8 +28,8 @@ class Place:
 class NoRoom:
     """Why it fits nowhere.
 
-    `cause`: `memory` is what others before it could give back; `budget` is its own tenant's; `unknown`
-    is what nobody knows.
+    `cause`: `memory` is what others on the node could give back; `budget` what its own tenant could;
+    `unknown` is what nobody knows.
     """
 
     cause: Literal["memory", "budget", "unknown"]

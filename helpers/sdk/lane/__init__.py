@@ -24,6 +24,10 @@ from typing import Any, Protocol
 _BEGIN = (Path(__file__).parent / "begin.lua").read_text(encoding="utf-8")
 _LONGEST_JOB_MS = 3600 * 1000
 _POLL_SECONDS = 0.05
+# The estate's defaults, for the time in which no coordinator says anything.
+_AWAY_RETRY_SECONDS = 300.0
+_RETRY_AFTER_SECONDS = 30.0
+_UNAVAILABLE = "AI service temporarily unavailable"
 
 
 class AsyncRedis(Protocol):
@@ -60,6 +64,8 @@ class Lane:
         delayed_error: BullMQ's `DelayedError`, which tells the worker that the job went back.
         max_wait_seconds: How long a realtime job waits for batch jobs that still run.
         waiting: Told while it waits: the seconds that it will take, None where nobody knows.
+        away: What the work raises when it meets a server that is not there, before the coordinator has
+            seen it: a batch job then goes back with all its attempts, a realtime one is `Unavailable`.
     """
 
     def __init__(
@@ -70,12 +76,14 @@ class Lane:
         *,
         max_wait_seconds: float = 120.0,
         waiting: Callable[[float | None], None] = lambda _: None,
+        away: tuple[type[Exception], ...] = (),
     ) -> None:
         self._redis = redis
         self._key, self._running = f"gpumem:lane:{name}", f"gpumem:running:{name}"
         self._delayed_error = delayed_error
         self._max_wait_seconds = max_wait_seconds
         self._waiting = waiting
+        self._away = away
 
     @contextlib.asynccontextmanager
     async def begin(self, job: Job, token: str) -> AsyncIterator[int]:
@@ -83,7 +91,8 @@ class Lane:
 
         Raises:
             Unavailable: the card is away (realtime lanes).
-            Exception: `delayed_error`, where the lane is closed: the job is delayed, no attempt is used up.
+            Exception: `delayed_error`, where the lane is closed or the server is away: the job is delayed, no
+                attempt is used up.
         """
         document = await self._read()
         if document and "waits_for" in document:
@@ -94,8 +103,18 @@ class Lane:
             raise self._delayed_error
         try:
             yield int(when)
+        except self._away as error:
+            raise await self._met_nobody(job, token) from error
         finally:
             await self._redis.zrem(self._running, str(job.id))
+
+    async def _met_nobody(self, job: Job, token: str) -> Exception:
+        document = await self._read() or {}
+        if "waits_for" in document:
+            return Unavailable(_UNAVAILABLE, document.get("retry_after_seconds") or _RETRY_AFTER_SECONDS)
+        seconds = document.get("away_retry_seconds") or _AWAY_RETRY_SECONDS
+        await job.moveToDelayed(int((time.time() + seconds) * 1000), token)
+        return self._delayed_error()
 
     async def _read(self) -> dict[str, Any] | None:
         text = await self._redis.get(self._key)

@@ -8,6 +8,10 @@
 // Realtime: it waits until batch jobs that still run have ended; while the card is away it fails with
 // `Unavailable`, whose message and retryAfterSeconds are for the user. Without a coordinator (its
 // documents have ended) jobs begin as if this were not here.
+//
+// Until the coordinator has seen that a card is away, jobs meet a dead server: with `isAway: (error) =>
+// error.code === "ECONNREFUSED"` (whatever the application's client throws then) a batch job goes back as
+// well, with all its attempts, and comes again after the estate's batch_retry_seconds.
 "use strict";
 const fs = require("node:fs");
 const path = require("node:path");
@@ -16,6 +20,10 @@ const BEGIN = fs.readFileSync(path.join(__dirname, "begin.lua"), "utf8");
 const LONGEST_JOB_MS = 3600 * 1000;
 const LONGEST_DELAYED_MS = 7 * 24 * 3600 * 1000;
 const POLL_MS = 50;
+// The estate's defaults, for the time in which no coordinator says anything.
+const AWAY_RETRY_SECONDS = 300;
+const RETRY_AFTER_SECONDS = 30;
+const UNAVAILABLE = "AI service temporarily unavailable";
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 class Unavailable extends Error {
@@ -27,7 +35,10 @@ class Unavailable extends Error {
 }
 
 // connection: an ioredis; waiting(seconds): told while a realtime job waits (null: nobody knows how long).
-function lane(connection, { lane: name, DelayedError, maxWaitMs = 120000, waiting = () => {} }) {
+function lane(
+  connection,
+  { lane: name, DelayedError, maxWaitMs = 120000, waiting = () => {}, isAway = () => false },
+) {
   const key = `gpumem:lane:${name}`;
   const running = `gpumem:running:${name}`;
   const read = async () => JSON.parse((await connection.get(key)) || "null");
@@ -65,10 +76,24 @@ function lane(connection, { lane: name, DelayedError, maxWaitMs = 120000, waitin
 
   const end = (job) => connection.zrem(running, job.id);
 
+  // The work has met a server that is not there: batch goes back, realtime tells the user.
+  async function away(job, token) {
+    const document = (await read()) || {};
+    if (document.waits_for) throw new Unavailable(UNAVAILABLE, document.retry_after_seconds || RETRY_AFTER_SECONDS);
+    if (job.attemptsStarted === undefined) await giveAttemptsBack(job, true);
+    const seconds = document.away_retry_seconds || AWAY_RETRY_SECONDS;
+    await job.moveToDelayed(Date.now() + seconds * 1000, token);
+    throw new DelayedError();
+  }
+
+  // `work` is told when it began, as `begin` says it.
   async function run(job, token, work) {
-    await begin(job, token);
+    const when = await begin(job, token);
     try {
-      return await work();
+      return await work(when);
+    } catch (error) {
+      if (!isAway(error)) throw error;
+      return await away(job, token);
     } finally {
       await end(job);
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from helpers.domain.estate.coordinator import Coordinator
 from helpers.rendering import monitoring_queries as q
-from helpers.rendering.monitoring_alert import Alert
+from helpers.rendering.alert import Alert
 
 # Beyond a change of leaders and a Redis that restarts.
 LEAST_COORDINATOR_LATE_SECONDS = 60

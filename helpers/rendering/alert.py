@@ -1,4 +1,4 @@
-"""One alerting rule as data."""
+"""What an alert is, and how Prometheus wants it."""
 
 from __future__ import annotations
 

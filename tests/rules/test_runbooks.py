@@ -1,0 +1,29 @@
+"""A page for every alert that any estate can have, all pages in one form, and no page without its alert."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from helpers.domain.estate.monitoring import Monitoring
+from helpers.domain.watchdog.settings import watchdog_settings
+from helpers.rendering.monitoring_alerts import monitoring_alerts
+from tests.synth.estates import PROJECT, SHIPPED, example_on_webhook, shipped
+
+PAGES = sorted((PROJECT / "docs/runbooks").glob("*.md"))
+
+
+def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
+    estates = [*map(shipped, SHIPPED), example_on_webhook()]
+    alerts = [alert for one in estates for alert in monitoring_alerts(one, watchdog_settings(one), Monitoring())]
+    assert {page.stem for page in PAGES} == {alert.name for alert in alerts}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_has_the_form_of_the_others(page: Path) -> None:
+    text = page.read_text()
+    assert text.startswith(f"# {page.stem}\n")
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert headings == ["Meaning", "First look", "Likely causes", "What to do", "Silencing"]
