@@ -47,8 +47,6 @@ LEASE_RESOURCE = "leases"
 LEASE_VERBS = ("create", "get", "list", "update", "delete")
 LEASE_TLS_PATH = "/etc/gpumem-leases-tls"
 ENV_LEASES_URL = "GPUMEM_LEASES_URL"
-# Holds v4, v5 and v6, each with one major of BullMQ's client in its node_modules.
-ENV_BULLMQ_CLIENTS = "GPUMEM_BULLMQ_CLIENTS"
 MANAGER_COMPONENT = "gpumem-manager"
 MANAGER_CONFIG_MAP = "gpumem-manager"
 MANAGER_CONFIG_PATH = "/etc/gpumem/manager.json"
@@ -57,6 +55,8 @@ MANAGER_PORT = 8000
 JOB_GROUP = "gpumem.io"
 JOB_RESOURCE = "gpujobs"
 JOB_VERBS = ("create", "get", "list", "delete")
+# Holds v4, v5 and v6, each with one major of BullMQ's client in its node_modules.
+ENV_BULLMQ_CLIENTS = "GPUMEM_BULLMQ_CLIENTS"
 # The admission webhook. What runs is the injector; what the cluster sees of it is called gpu-webhook.
 INJECTOR_COMPONENT = "gpumem-injector"
 INJECTOR_SERVICE_ACCOUNT = "gpumem-injector"

@@ -80,6 +80,17 @@ class JobStore(Protocol):
         """
         ...
 
+    def queued(self, changes: Sequence[tuple[Change, OutboxRow]]) -> frozenset[str]:
+        """Writes that the objects of many pending jobs are there, with the outbox rows that are done with it.
+
+        The ids of those that were written; the others are not pending any more. `changes`: at least one.
+        """
+        ...
+
+    def jobs(self, job_ids: Sequence[str]) -> Mapping[str, Job]:
+        """`{job_id: job}` of those that are there."""
+        ...
+
     def job(self, job_id: str) -> Job | None:
         """The job; None: there is none."""
         ...

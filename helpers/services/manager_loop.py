@@ -27,6 +27,9 @@ from helpers.services.manager_outbox import BATCH_COUNT, OutboxDrain
 from helpers.services.manager_queue import holding_of, waiting_of
 
 TURN_SECONDS = 1.0
+# A turn over thousands of jobs may take at most this part of a core.
+_TURN_SHARE = 0.2
+OUTBOX_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -52,31 +55,47 @@ class ManagerLoop:
         self._stop = stop
         self._rules = settings.rules()
         self._limits = settings.limits()
+        self._failed_count = 0
         one = ports
         self._outbox = OutboxDrain(one.store, one.engine, one.clock, one.log, one.metrics)
         self._follower = Follower(one.store, one.engine, purse, one.clock, one.log, one.metrics, settings.spot_retries)
 
     def run(self) -> None:
-        """Until it is told to stop."""
+        """Until it is told to stop. The outbox is looked at more often than the whole queue, which may be long."""
+        next_seconds = self._ports.clock.monotonic_seconds()
         while not self._stop():
             leads = self._ports.leadership.leads()
             self._ports.metrics.leads(leads)
-            hurried = False
+            is_more_due = False
             if leads:
                 try:
-                    hurried = self.turn()
+                    is_more_due = self.drain()
+                    began_seconds = self._ports.clock.monotonic_seconds()
+                    if began_seconds >= next_seconds:
+                        self.follow()
+                        took_seconds = self._ports.clock.monotonic_seconds() - began_seconds
+                        next_seconds = began_seconds + max(TURN_SECONDS, took_seconds / _TURN_SHARE)
                 except DependencyError as error:
                     self._ports.log.warning("turn_failed", reason=str(error))
-            if not hurried:
-                self._ports.clock.sleep_seconds(TURN_SECONDS)
+            if not is_more_due:
+                self._ports.clock.sleep_seconds(OUTBOX_SECONDS)
 
-    def turn(self) -> bool:
-        """One turn; whether more is due at once.
+    def turn(self) -> None:
+        """Both parts, once.
 
         Raises:
             DependencyError: the database or the cluster does not answer; the next turn goes on from there.
         """
-        done_count, failed_count = self._outbox.drain(self._may_act)
+        self.drain()
+        self.follow()
+
+    def drain(self) -> bool:
+        """What was committed becomes objects; whether more is due at once."""
+        done_count, self._failed_count = self._outbox.drain(self._may_act)
+        return done_count == BATCH_COUNT
+
+    def follow(self) -> None:
+        """What the cluster shows becomes states; whose turn it is goes; what has reached a limit is stopped."""
         rows = list(self._ports.store.queue())
         seen = self._ports.engine.observe()
         self._follower.forget_others(rows)
@@ -87,8 +106,7 @@ class ManagerLoop:
             self._let_go(rows, seen)
         self._guard([row for row in rows if row.status in HOLDING])
         self._ports.metrics.queue(Counter((row.project_id, row.status.value) for row in rows), self._outbox_count())
-        self._ports.metrics.turned(self._ports.clock.now_at().timestamp(), failed_count)
-        return done_count == BATCH_COUNT
+        self._ports.metrics.turned(self._ports.clock.now_at().timestamp(), self._failed_count)
 
     def _outbox_count(self) -> int:
         return self._ports.store.outbox_count()

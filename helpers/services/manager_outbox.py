@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from helpers.domain.errors import ClusterError, DependencyError, Rejected
-from helpers.domain.jobs.change import OutboxAction, OutboxRow, step
+from helpers.domain.jobs.change import Change, OutboxAction, OutboxRow, step
+from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.states import JobStatus
 from helpers.ports.clock import Clock
 from helpers.ports.job_engine import JobEngine
@@ -33,41 +34,58 @@ class OutboxDrain:
 
         `may_act`: asked before each act: whoever stops leading stops acting.
         """
+        due = self._store.due(self._clock.now_at(), BATCH_COUNT)
+        found = self._store.jobs([row.job_id for row in due]) if due else {}
         done_count = failed_count = 0
-        for row in self._store.due(self._clock.now_at(), BATCH_COUNT):
+        queued: list[tuple[Change, OutboxRow]] = []
+        for row in due:
             if not may_act():
                 break
             try:
-                self._one(row)
-                done_count += 1
+                change = self._one(row, found.get(row.job_id))
             except Rejected as error:
                 self._refused(row, error)
-                done_count += 1
             except ClusterError as error:
                 self._later(row, error)
                 failed_count += 1
+                continue
+            else:
+                if change is not None:
+                    queued.append((change, row))
+            done_count += 1
+        self._record(queued)
         return done_count, failed_count
 
-    def _one(self, row: OutboxRow) -> None:
-        job = self._store.job(row.job_id)
+    def _one(self, row: OutboxRow, job: Job | None) -> Change | None:
+        """Does it; the step that is to be recorded with it. All steps of a batch are recorded together.
+
+        Whoever is stopped before that does the same once more, which changes nothing.
+        """
         if job is None:
             raise DependencyError(f"the outbox names job {row.job_id}, which the database does not have")
         if row.action is OutboxAction.REMOVE:
             self._engine.remove(job)
             self._store.done(row)
-            return
+            return None
         if job.is_final:
             self._store.done(row)  # cancelled before anything was made
-            return
+            return None
         self._engine.ensure(job)
         if job.status is not JobStatus.PENDING:
             self._store.done(row)  # made before: whoever did it was stopped before it could say so
+            return None
+        return step(job, JobStatus.QUEUED, self._clock.now_at(), f"its objects are there, held ({self._engine.name})")
+
+    def _record(self, queued: list[tuple[Change, OutboxRow]]) -> None:
+        if not queued:
             return
-        change = step(job, JobStatus.QUEUED, self._clock.now_at(), f"its objects are there, held ({self._engine.name})")
-        if self._store.apply([change], done=row):
-            self._metrics.reached(job.project_id, JobStatus.QUEUED.value)
-            self._log.info("job_queued", job_id=job.job_id, namespace=job.project_id)
-        # Else it was cancelled meanwhile: the row is looked at again, and then the one that removes it.
+        written = self._store.queued(queued)
+        for change, _ in queued:
+            job = change.new
+            # Else it was cancelled meanwhile: the row is looked at again, and then the one that removes it.
+            if job.job_id in written:
+                self._metrics.reached(job.project_id, JobStatus.QUEUED.value)
+                self._log.info("job_queued", job_id=job.job_id, namespace=job.project_id)
 
     def _refused(self, row: OutboxRow, error: Rejected) -> None:
         """The API server says no for good, so that another try cannot help."""

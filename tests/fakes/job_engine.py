@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
-from helpers.domain.errors import ClusterError, NotFound
+from helpers.domain.errors import NotFound
 from helpers.domain.jobs.gpus import Pool
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.observation import Capability, JobObservation, Phase
@@ -94,36 +93,3 @@ class FakeEngine:
     def _fail(self, act: str) -> None:
         if act in self.broken:
             raise self.broken[act]
-
-
-class FolderEngine(FakeEngine):
-    """One that outlives its process: a file for each job, made once, and a line in `made` each time one is made."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__({A100: 1_000_000})
-        self._objects = folder / "objects"
-        self._objects.mkdir(parents=True, exist_ok=True)
-        self._made = folder / "made"
-
-    def ensure(self, job: Job) -> None:
-        try:
-            with (self._objects / job.job_id).open("x"):
-                pass
-        except FileExistsError:
-            return
-        except OSError as error:
-            raise ClusterError(str(error)) from error
-        with self._made.open("a", encoding="utf-8") as file:
-            file.write(f"{job.job_id}\n")
-
-    def let_go(self, job: Job) -> None:
-        """Nobody goes: what is tested is how they get here."""
-
-    def remove(self, job: Job) -> None:
-        (self._objects / job.job_id).unlink(missing_ok=True)
-
-    def observe(self) -> Mapping[str, JobObservation]:
-        return {path.name: JobObservation(Phase.HELD) for path in self._objects.iterdir()}
-
-    def capacity(self) -> Mapping[Pool, int]:
-        return {A100: 0}

@@ -76,12 +76,12 @@ class FakeUtilisation:
 class ManagerBench:
     """All of it, on a database of its own."""
 
-    def __init__(self, folder: Path, settings: ManagerSettings = SETTINGS, engine: FakeEngine | None = None) -> None:
-        database = open_database(f"sqlite:///{folder}/jobs.db")
+    def __init__(self, folder: Path, settings: ManagerSettings = SETTINGS, url: str = "") -> None:
+        database = open_database(url or f"sqlite:///{folder}/jobs.db")
         migrate(database)
         self.settings = settings
         self.store = SqlJobStore(database)
-        self.engine = engine or FakeEngine()
+        self.engine = FakeEngine()
         self.clock, self.log, self.leadership = FakeClock(), FakeLog(), FakeLeadership()
         self.metrics, self.utilisation = FakeManagerMetrics(), FakeUtilisation()
         self.purse = Purse(settings.prices)

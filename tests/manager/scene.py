@@ -44,8 +44,8 @@ class FakeProjectCallers:
 class Scene:
     """`bench` is the manager behind the API; `application` the API itself."""
 
-    def __init__(self, folder: Path) -> None:
-        self.bench, self.callers = ManagerBench(folder), FakeProjectCallers()
+    def __init__(self, folder: Path, url: str = "") -> None:
+        self.bench, self.callers = ManagerBench(folder, url=url), FakeProjectCallers()
         registry = new_registry("gpumem-manager", "test")
         self.healthy = True
         bench = self.bench

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from helpers.apps.manager.gate import SEEN_SECONDS
 from tests.fakes.jobs import document
 from tests.manager.scene import ALICE, BOB, VIEWER, Scene
 
@@ -89,6 +90,7 @@ def test_who_may_look_may_not_act(scene: Scene) -> None:
 
 def test_what_cannot_be_found_out_is_never_a_yes(scene: Scene, theirs: str) -> None:
     scene.callers.broken = "the API server does not answer"
+    scene.bench.clock.advance(SEEN_SECONDS)
     for method, path, body in [("GET", f"/jobs/{theirs}", None), ("POST", "/jobs", document()), ("GET", "/jobs", None)]:
         answer = scene.send(method, f"/api/v1/gpu{path}", body, BOB)
         assert answer.status_code == 503

@@ -139,7 +139,7 @@ def test_a_process_that_ends_between_act_and_record_is_followed_by_one_that_find
 ) -> None:
     job_id = bench.submit()
     apply = bench.store.apply
-    died = []
+    died: list[str] = []
 
     class Died(BaseException):
         pass
@@ -302,7 +302,12 @@ def test_the_loop_goes_on_after_a_failed_turn(bench: ManagerBench) -> None:
     bench.engine.broken["observe"] = ClusterError("no answer")
     turns = []
     bench.clock.when_slept = lambda: turns.append(1)
-    bench.loop._stop = lambda: len(turns) >= 3
+    bench.loop._stop = lambda: len(turns) >= 12
     bench.loop.run()
-    assert len(bench.log.of("turn_failed")) == 3
+    assert len(bench.log.of("turn_failed")) == 12
+    del bench.engine.broken["observe"]
+    bench.loop._stop = lambda: len(turns) >= 24
+    job_id = bench.submit()
+    bench.loop.run()
+    assert bench.job(job_id).status is S.PROVISIONING
     assert bench.metrics.leading

@@ -15,10 +15,11 @@ import pytest
 
 from helpers.adapters.sql_.connection import open_database
 from helpers.adapters.sql_.store import SqlJobStore
+from lab.manager_process import ROOT, TOKEN, ManagerProcess, manager_process
 from lab.postgres_server import PostgresServer
 from tests.fakes.jobs import document
+from tests.fakes.manager import SETTINGS
 from tests.manager.conftest import new_database
-from tests.manager.process import ROOT, TOKEN, ManagerProcess, manager_process
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 WAIT_BOUND_SECONDS = 60.0
@@ -62,12 +63,11 @@ class Submitter(threading.Thread):
         return True
 
 
-@pytest.mark.parametrize("backend", ["postgresql"])
 def test_killed_in_the_middle_of_submits_none_is_lost_and_none_is_there_twice(
-    postgres: PostgresServer, tmp_path: Path, backend: str
+    postgres: PostgresServer, tmp_path: Path
 ) -> None:
     url = new_database(postgres)
-    with manager_process(tmp_path, url) as process:
+    with manager_process(tmp_path, url, SETTINGS) as process:
         submitters = [Submitter(number, process.base_url) for number in range(4)]
         for submitter in submitters:
             submitter.start()
@@ -103,7 +103,7 @@ def test_of_two_replicas_one_leads_and_the_other_follows_when_it_dies(postgres: 
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
-    with manager_process(one, url) as first, manager_process(two, url) as second:
+    with manager_process(one, url, SETTINGS) as first, manager_process(two, url, SETTINGS) as second:
         for process in (first, second):
             answer = httpx.post(f"{process.base_url}/api/v1/gpu/jobs", json=document(), headers=HEADERS)
             assert answer.status_code == 201
@@ -117,7 +117,10 @@ def test_of_two_replicas_one_leads_and_the_other_follows_when_it_dies(postgres: 
 
 def test_a_database_that_goes_away_and_comes_back(postgres: PostgresServer, tmp_path: Path) -> None:
     url = new_database(postgres)
-    with manager_process(tmp_path, url) as process, httpx.Client(base_url=process.base_url, headers=HEADERS) as client:
+    with (
+        manager_process(tmp_path, url, SETTINGS) as process,
+        httpx.Client(base_url=process.base_url, headers=HEADERS) as client,
+    ):
         assert client.post("/api/v1/gpu/jobs", json=document()).status_code == 201
         postgres.kill()
         try:
@@ -131,16 +134,27 @@ def test_a_database_that_goes_away_and_comes_back(postgres: PostgresServer, tmp_
         until(lambda: client.post("/api/v1/gpu/jobs", json=document()).status_code == 201)
 
 
-def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
-    estate = tmp_path / "estate.yaml"
+def estate(folder: Path) -> Path:
+    """The example with a manager."""
+    file = folder / "estate.yaml"
     text = (ROOT / "gpumem.yaml").read_text(encoding="utf-8")
-    estate.write_text(text + "\nmanager:\n  projects: [{name: vision}]\n", encoding="utf-8")
-    process = ManagerProcess(tmp_path, "")
-    command = [sys.executable, "-m", "helpers.apps.cli", "manager", "run", "-f", str(estate), "--no-kubernetes"]
-    command += ["--tokens", str(tmp_path / "tokens"), "--address", f"127.0.0.1:{process.port}"]
-    process = ManagerProcess(tmp_path, "", ["env", f"GPUMEM_DATABASE_URL=sqlite:///{tmp_path}/jobs.db", *command])
-    command[-1] = f"127.0.0.1:{process.port}"
-    process._command[-1] = command[-1]
+    file.write_text(text + "\nmanager:\n  projects: [{name: vision}]\n", encoding="utf-8")
+    return file
+
+
+def command(folder: Path, url: str, *options: str) -> list[str]:
+    """`gpumem manager run` on that database."""
+    run = [sys.executable, "-m", "helpers.apps.cli", "manager", "run", "-f", str(estate(folder)), "--no-kubernetes"]
+    return ["env", f"GPUMEM_DATABASE_URL={url}", *run, *options]
+
+
+def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/jobs.db"
+
+    def run(process: ManagerProcess) -> list[str]:
+        return command(tmp_path, url, "--tokens", str(process.tokens), "--address", process.address)
+
+    process = ManagerProcess(tmp_path, url, SETTINGS, run)
     process.start()
     answer = httpx.post(f"{process.base_url}/api/v1/gpu/jobs", json=document(), headers=HEADERS)
     assert answer.status_code == 201
@@ -156,13 +170,7 @@ def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     ],
 )
 def test_a_database_that_cannot_be_used_ends_the_command(tmp_path: Path, url: str, code: int, words: str) -> None:
-    estate = tmp_path / "estate.yaml"
-    text = (ROOT / "gpumem.yaml").read_text(encoding="utf-8")
-    estate.write_text(text + "\nmanager:\n  projects: [{name: vision}]\n", encoding="utf-8")
-    command = [sys.executable, "-m", "helpers.apps.cli", "manager", "run", "-f", str(estate), "--no-kubernetes"]
-    ended = subprocess.run(
-        ["env", f"GPUMEM_DATABASE_URL={url}", *command], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    ended = subprocess.run(command(tmp_path, url), cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == code
     assert words in ended.stderr
     assert "very-secret" not in ended.stderr

@@ -88,8 +88,10 @@ def test_holders_get_a_role_about_their_own_tenant_and_no_other(rendered: Render
 def test_the_coordinator_may_ask_who_callers_are_and_write_events_in_their_namespaces(rendered: Rendered) -> None:
     rules = manifest(rendered, "coordinator-cluster-role")["rules"]
     assert [(rule["resources"], rule["verbs"]) for rule in rules] == [
-        (["tokenreviews"], ["create"]), (["subjectaccessreviews"], ["create"]),
-    ]  # fmt: skip
+        (["nodes"], ["list"]),  # the engine's, whose node is watched
+        (["tokenreviews"], ["create"]),
+        (["subjectaccessreviews"], ["create"]),
+    ]
     for namespace in ("train", "ai"):
         role = manifest(rendered, f"lease-events-role-{namespace}")
         assert role["metadata"]["namespace"] == namespace

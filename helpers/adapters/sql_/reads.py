@@ -37,6 +37,12 @@ class SqlReads:
             row = connection.execute(sa.select(jobs).where(jobs.c.job_id == job_id)).mappings().first()
         return None if row is None else rows.job_of(row)
 
+    def jobs(self, job_ids: Sequence[str]) -> Mapping[str, Job]:
+        """Those of them that are there."""
+        with reading(self._engine, "find the jobs") as connection:
+            found = connection.execute(sa.select(jobs).where(jobs.c.job_id.in_(job_ids))).mappings()
+            return {row["job_id"]: rows.job_of(row) for row in found}
+
     def page(self, wanted: JobFilter, cursor: str, limit: int) -> Page:
         """By keyset: each page costs the same, and jobs that are submitted meanwhile move nothing."""
         statement = sa.select(jobs).where(*_conditions(wanted))

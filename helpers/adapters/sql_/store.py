@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from helpers.adapters.sql_ import rows
-from helpers.adapters.sql_.connection import reading, writing
+from helpers.adapters.sql_.connection import answering, reading, writing
 from helpers.adapters.sql_.reads import SqlReads
 from helpers.adapters.sql_.tables import attempts, audit, idempotency_keys, job_events, jobs, outbox
 from helpers.domain.jobs.change import Change, IdempotencyKey, OutboxRow, Submission
+from helpers.domain.jobs.states import JobStatus
 from helpers.ports.job_store import Kept
 
 _LONGEST_ERROR = 1000
@@ -24,15 +25,14 @@ class SqlJobStore(SqlReads):
 
     def submit(self, submission: Submission) -> Kept:
         """Keeps it, or finds the job that has its key."""
-        if submission.key is not None:
-            kept = self._of_key(submission.key)
-            if kept is not None:
-                return kept
         try:
-            with writing(self._engine, "take the job") as connection:
-                self._insert(connection, submission)
+            if self._is_postgresql:
+                self._insert_at_once(submission)
+            else:
+                with writing(self._engine, "take the job") as connection:
+                    self._insert(connection, submission)
         except IntegrityError:
-            # Two requests with one key at the same moment: the other was quicker.
+            # Its key is there already; or, once in a very long time, its id is.
             kept = self._of_key(submission.key) if submission.key is not None else None
             if kept is None:
                 raise
@@ -51,6 +51,26 @@ class SqlJobStore(SqlReads):
                 connection.execute(sa.delete(outbox).where(outbox.c.sequence == done.sequence))
         return True
 
+    def queued(self, changes: Sequence[tuple[Change, OutboxRow]]) -> frozenset[str]:
+        """Writes that the objects of many pending jobs are there, in a handful of statements; which were written."""
+        reason = changes[0][0].new.reason
+        ids = [change.new.job_id for change, _ in changes]
+        statement = (
+            sa.update(jobs)
+            .where(jobs.c.job_id.in_(ids), jobs.c.status == JobStatus.PENDING.value)
+            .values(status=JobStatus.QUEUED.value, reason=reason, version=jobs.c.version + 1)
+            .returning(jobs.c.job_id)
+        )
+        with writing(self._engine, "take the changes") as connection:
+            written = frozenset(connection.execute(statement).scalars())
+            kept = [(change, row) for change, row in changes if change.new.job_id in written]
+            events = [rows.event_row(event, change.new.project_id) for change, _ in kept for event in change.events]
+            if events:
+                connection.execute(self._event_insert(), events)
+            numbers = [row.sequence for _, row in kept]
+            connection.execute(sa.delete(outbox).where(outbox.c.sequence.in_(numbers)))
+        return written
+
     def done(self, row: OutboxRow) -> None:
         """Removes it."""
         with writing(self._engine, "take the change") as connection:
@@ -63,15 +83,19 @@ class SqlJobStore(SqlReads):
             connection.execute(sa.update(outbox).where(outbox.c.sequence == row.sequence).values(values))
 
     def _insert(self, connection: sa.Connection, submission: Submission) -> None:
-        job = submission.job
-        connection.execute(sa.insert(jobs), rows.job_row(job))
-        if submission.key is not None:
-            key = submission.key
-            values = {"project_id": key.project_id, "key": key.key, "request_hash": key.request_hash}
-            connection.execute(sa.insert(idempotency_keys), values | {"job_id": job.job_id})
-        self._event(connection, rows.event_row(submission.event, job.project_id))
-        connection.execute(sa.insert(audit).inline(), rows.audit_row(submission.audit))
-        connection.execute(sa.insert(outbox).inline(), rows.outbox_row(submission.outbox))
+        for table, values in _submission_rows(submission):
+            statement = self._event_insert() if table is job_events else sa.insert(table).inline()
+            connection.execute(statement, values)
+
+    def _insert_at_once(self, submission: Submission) -> None:
+        """One statement, so one way to the server and back; it is a transaction by itself."""
+        parts = [
+            (self._event_insert() if table is job_events else sa.insert(table)).values(values)
+            for table, values in _submission_rows(submission)
+        ]
+        statement = parts[-1].inline().add_cte(*(part.cte(f"part{n}") for n, part in enumerate(parts[:-1])))
+        with answering("take the job"), self._engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT").execute(statement)
 
     def _update(self, connection: sa.Connection, change: Change) -> bool:
         statement = (
@@ -83,7 +107,7 @@ class SqlJobStore(SqlReads):
 
     def _note(self, connection: sa.Connection, change: Change) -> None:
         for event in change.events:
-            self._event(connection, rows.event_row(event, change.new.project_id))
+            connection.execute(self._event_insert(), rows.event_row(event, change.new.project_id))
         if change.audit is not None:
             connection.execute(sa.insert(audit).inline(), rows.audit_row(change.audit))
         if change.outbox is not None:
@@ -94,12 +118,12 @@ class SqlJobStore(SqlReads):
             mine = (attempts.c.job_id == change.new.job_id) & (attempts.c.attempt == change.new.attempt_count)
             connection.execute(sa.update(attempts).where(mine).values(to_at=change.at))
 
-    def _event(self, connection: sa.Connection, values: dict[str, Any]) -> None:
-        if self._is_postgresql:
-            now_id = sa.cast(sa.cast(sa.func.pg_current_xact_id(), sa.Text), sa.BigInteger)
-            connection.execute(sa.insert(job_events).inline().values(**values, transaction_id=now_id))
-        else:
-            connection.execute(sa.insert(job_events).inline(), values)
+    def _event_insert(self) -> sa.Insert:
+        statement = sa.insert(job_events).inline()
+        if not self._is_postgresql:
+            return statement
+        now_id = sa.cast(sa.cast(sa.func.pg_current_xact_id(), sa.Text), sa.BigInteger)
+        return statement.values(transaction_id=now_id)
 
     def _of_key(self, key: IdempotencyKey) -> Kept | None:
         where = (idempotency_keys.c.project_id == key.project_id) & (idempotency_keys.c.key == key.key)
@@ -110,3 +134,16 @@ class SqlJobStore(SqlReads):
             return None
         found = IdempotencyKey(key.project_id, key.key, row["request_hash"])
         return Kept(rows.job_of(row), created=False, key=found)
+
+
+def _submission_rows(submission: Submission) -> list[tuple[sa.Table, dict[str, Any]]]:
+    """All that a submit writes; the job first, because the others name it."""
+    job, key = submission.job, submission.key
+    made: list[tuple[sa.Table, dict[str, Any]]] = [(jobs, rows.job_row(job))]
+    if key is not None:
+        values = {"project_id": key.project_id, "key": key.key, "request_hash": key.request_hash}
+        made.append((idempotency_keys, values | {"job_id": job.job_id}))
+    made.append((job_events, rows.event_row(submission.event, job.project_id)))
+    made.append((audit, rows.audit_row(submission.audit)))
+    made.append((outbox, rows.outbox_row(submission.outbox)))
+    return made

@@ -99,6 +99,8 @@ def served(answers: Answers, address: ListenAddress) -> Iterator[int]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = _REQUEST_SECONDS
+        # Head and body are two writes: with Nagle's algorithm the second waits up to 40 ms for an acknowledgement.
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             code, kind, body, headers = answers.to(self.path)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import prometheus_client as prometheus
 from fastapi import Security
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from helpers.apps.manager.gate import Gate
@@ -49,8 +50,10 @@ class ApiWorld:
     @cached_property
     def gate(self) -> Gate:
         """Who may do what."""
-        return Gate(self.callers, self.settings)
+        return Gate(self.callers, self.settings, self.clock)
 
-    def caller(self, credentials: Credentials = None) -> Caller:
-        """Whose token came with the request."""
-        return self.gate.caller(credentials.credentials if credentials is not None else "")
+    async def caller(self, credentials: Credentials = None) -> Caller:
+        """Whose token came with the request. One that came just now is not asked about in a thread of its own."""
+        token = credentials.credentials if credentials is not None else ""
+        known = self.gate.seen(token)
+        return known if known is not None else await run_in_threadpool(self.gate.caller, token)
