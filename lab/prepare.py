@@ -10,8 +10,10 @@ from __future__ import annotations
 import sys
 import time
 
+from lab.crds import MODULES, NoCrds, find_crds
 from lab.errors import LabError
 from lab.fake_nvml.build import ensure_library
+from lab.karpenter import ensure_karpenter
 from lab.programs import NoProgram, find_program
 from lab.toolchain import ON_REQUEST, ensure_tools
 
@@ -32,6 +34,14 @@ def main() -> int:
     except LabError as error:
         print(error, file=sys.stderr)
         return 3
+    for engine in MODULES:
+        crds = find_crds(engine, progress)
+        if isinstance(crds, NoCrds):
+            progress(f"CRDs of {engine} cannot be had, and tests that need them are skipped: {crds.reason}")
+    try:
+        ensure_karpenter(progress)
+    except LabError as error:
+        progress(f"Karpenter cannot be built, and tests that need it are skipped: {error}")
     for name in PROGRAMS_OF_THE_TESTS:
         found = find_program(name, progress)
         if isinstance(found, NoProgram):

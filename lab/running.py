@@ -81,6 +81,16 @@ class Lab:
         with self._changing() as state:
             self._nodes(state).remove(name)
 
+    def node_adopt(self, node: LabNode) -> None:
+        """Starts a kubelet for a Node object that an autoscaler has made; see `lab.nodes.Nodes.adopt`."""
+        with self._changing() as state:
+            self._nodes(state).adopt(node)
+
+    def node_let_go(self, name: str) -> None:
+        """Ends the kubelet of a node that an autoscaler has deleted."""
+        with self._changing() as state:
+            self._nodes(state).let_go(name)
+
     def node_reregister(self, name: str, *, wait: bool = True) -> None:
         """Deletes a Node object and registers the machine again; see `lab.nodes.Nodes.reregister`."""
         with self._changing() as state:

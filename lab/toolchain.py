@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import LabError
@@ -53,6 +54,18 @@ REPORT_EVERY_SECONDS = 10.0
 Progress = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class ToolModule:
+    """A folder with the ``go.mod`` and ``go.sum`` that pin programs, and how they are linked and called."""
+
+    folder: Path
+    linker_flags: str
+    label: str
+
+
+KUBERNETES = ToolModule(TOOLS_MODULE, LINKER_FLAGS, f"Kubernetes {KUBERNETES_VERSION}")
+
+
 def cache_root() -> Path:
     """The project's cache folder: ``$GPUMEM_CACHE``, else ``gpumem`` in the user's cache folder."""
     if chosen := os.environ.get("GPUMEM_CACHE"):
@@ -60,12 +73,12 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpumem"
 
 
-def tools_folder() -> Path:
+def tools_folder(module: ToolModule = KUBERNETES) -> Path:
     """Where the programs of this checkout's lock live; it need not exist yet."""
     digest = hashlib.sha256()
     for part in ("go.mod", "go.sum"):
-        digest.update((TOOLS_MODULE / part).read_bytes())
-    digest.update(LINKER_FLAGS.encode())
+        digest.update((module.folder / part).read_bytes())
+    digest.update(module.linker_flags.encode())
     return cache_root() / "lab-tools" / digest.hexdigest()[:16]
 
 
@@ -82,13 +95,22 @@ def ensure_tools(progress: Progress, extra: Sequence[str] = ()) -> dict[str, Pat
     given = _assets()
     packages = PACKAGES | {name: ON_REQUEST[name] for name in extra}
     wanted = {name: package for name, package in packages.items() if name not in given}
-    folder = tools_folder()
+    return build_once(KUBERNETES, wanted, progress) | given
+
+
+def build_once(module: ToolModule, wanted: Mapping[str, str], progress: Progress) -> dict[str, Path]:
+    """The programs (package by name) of one module, built where they are missing from the cache.
+
+    Raises:
+        LabError: Go is missing or too old, or the build failed.
+    """
+    folder = tools_folder(module)
     if _missing(folder, wanted):
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder.with_name(f"{folder.name}.lock"), progress):
             if missing := _missing(folder, wanted):  # another build may have made them meanwhile
-                _build(folder, missing, progress)
-    return {name: folder / name for name in wanted} | given
+                _build(module, folder, missing, progress)
+    return {name: folder / name for name in wanted}
 
 
 def _assets() -> dict[str, Path]:
@@ -116,10 +138,10 @@ def _lock(path: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _build(folder: Path, missing: Mapping[str, str], progress: Progress) -> None:
+def _build(module: ToolModule, folder: Path, missing: Mapping[str, str], progress: Progress) -> None:
     go = check_go()
     progress(
-        f"building {len(missing)} programs of Kubernetes {KUBERNETES_VERSION} with Go: "
+        f"building {len(missing)} {'program' if len(missing) == 1 else 'programs'} of {module.label} with Go: "
         "the first build takes several minutes, later ones none"
     )
     started = time.monotonic()
@@ -130,9 +152,9 @@ def _build(folder: Path, missing: Mapping[str, str], progress: Progress) -> None
         target = Path(scratch)
         plain = {name: package for name, package in missing.items() if package.endswith(f"/{name}")}
         for name in missing.keys() - plain.keys():  # "go build" would call etcd "server"
-            _go_build(go, target / name, [missing[name]], target, len(missing), started, progress)
+            _go_build(go, module, target / name, [missing[name]], target, len(missing), started, progress)
         if plain:
-            _go_build(go, target, list(plain.values()), target, len(missing), started, progress)
+            _go_build(go, module, target, list(plain.values()), target, len(missing), started, progress)
         for name in missing:
             (target / name).replace(folder / name)
     progress(f"built {len(missing)} programs in {time.monotonic() - started:.0f} s")
@@ -163,12 +185,19 @@ def check_go() -> str:
 
 
 def _go_build(
-    go: str, output: Path, packages: Sequence[str], target: Path, count: int, started: float, progress: Progress
+    go: str,
+    module: ToolModule,
+    output: Path,
+    packages: Sequence[str],
+    target: Path,
+    count: int,
+    started: float,
+    progress: Progress,
 ) -> None:
-    command = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", LINKER_FLAGS]
+    command = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", module.linker_flags]
     command += ["-o", str(output) if len(packages) == 1 and output != target else f"{target}/", *packages]
     with tempfile.TemporaryFile("w+") as said:
-        build = subprocess.Popen(command, cwd=TOOLS_MODULE, stdout=said, stderr=said)
+        build = subprocess.Popen(command, cwd=module.folder, stdout=said, stderr=said)
         try:
             while True:
                 try:
@@ -185,6 +214,6 @@ def _go_build(
             said.seek(0)
             tail = "\n".join(said.read().splitlines()[-20:])
             raise LabError(
-                f"`go build` of {', '.join(packages)} in {TOOLS_MODULE} failed (exit {code}):\n{tail}\n"
+                f"`go build` of {', '.join(packages)} in {module.folder} failed (exit {code}):\n{tail}\n"
                 "check the network and the module proxy (GOPROXY), then try again"
             )
