@@ -10,7 +10,7 @@ from helpers.domain.errors import DependencyError
 from helpers.domain.jobs.change import MANAGER_ACTOR, OutboxAction, step
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.limits import Sample, Stop, check_limits
-from helpers.domain.jobs.observation import JobObservation
+from helpers.domain.jobs.observation import LIVE, JobObservation
 from helpers.domain.jobs.ordering import Go, decide
 from helpers.domain.jobs.preemption import checkpoint_due
 from helpers.domain.jobs.settings import ManagerSettings
@@ -105,6 +105,7 @@ class ManagerLoop:
         if not self._ports.engine.lets_go_itself():
             self._let_go(rows, seen)
         self._guard([row for row in rows if row.status in HOLDING])
+        self._sweep(rows, seen)
         self._ports.metrics.queue(Counter((row.project_id, row.status.value) for row in rows), self._outbox_count())
         self._ports.metrics.turned(self._ports.clock.now_at().timestamp(), self._failed_count)
 
@@ -142,9 +143,14 @@ class ManagerLoop:
         job = self._ports.store.job(go.job_id)
         if job is None or job.status is not JobStatus.QUEUED:
             return False
+        # What it was given in the order stays its own: nobody behind it takes it, and a node becomes free.
+        if lack := self._ports.engine.lacks_room(job):
+            self._ports.log.info("job_lacks_room", job_id=job.job_id, namespace=job.project_id, reason=lack)
+            return False
         # First the act, then the record: what was let go and not recorded is seen at the next turn; the
         # other way round it would be recorded as running, seen held, and counted as interrupted.
-        self._ports.engine.let_go(job)
+        self._ports.engine.let_go(job, go.reason)
+        self._ports.metrics.acted("let_go")
         now_at = self._ports.clock.now_at()
         change = step(job, JobStatus.PROVISIONING, now_at, go.reason)
         if not self._ports.store.apply([change]):
@@ -152,6 +158,27 @@ class ManagerLoop:
         self._ports.metrics.reached(job.project_id, JobStatus.PROVISIONING.value)
         self._ports.metrics.waited(job.spec.priority.value, (now_at - job.queued_at).total_seconds())
         self._ports.log.info("job_let_go", job_id=job.job_id, namespace=job.project_id, reason=go.reason)
+        return True
+
+    def _sweep(self, rows: Sequence[QueueRow], seen: Mapping[str, JobObservation]) -> None:
+        """Objects that would run on though their job is over.
+
+        A leader that was held up in the middle of an act may make them after the next one has removed them.
+        """
+        known = {row.job_id for row in rows}
+        strays = [job_id for job_id, found in seen.items() if found.phase in LIVE and job_id not in known]
+        found_jobs = self._ports.store.jobs(strays) if strays else {}
+        for job_id, job in found_jobs.items():
+            if job.is_final:
+                self._safely(job_id, lambda job=job: self._swept(job))  # type: ignore[misc]
+        for job_id in sorted(set(strays) - found_jobs.keys()):
+            # Whose they are is not known (another database, an older backup), so that nobody may end them.
+            self._ports.log.warning("objects_of_no_job", job_id=job_id)
+
+    def _swept(self, job: Job) -> bool:
+        self._ports.engine.remove(job)
+        self._ports.metrics.acted("removed")
+        self._ports.log.warning("job_swept", job_id=job.job_id, namespace=job.project_id, status=job.status.value)
         return True
 
     def _guard(self, rows: Sequence[QueueRow]) -> None:
@@ -194,5 +221,6 @@ class ManagerLoop:
         now_at = self._ports.clock.now_at()
         if not checkpoint_due(job, now_at) or not self._ports.engine.ask_checkpoint(job):
             return False
+        self._ports.metrics.acted("checkpoint_asked")
         told = note(job, now_at, "checkpoint", "it was told to save its state", MANAGER_ACTOR, checkpoint_at=now_at)
         return self._ports.store.apply([told])

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Room:
-    """A node with `free` cards, instances or MiB; `spot`: on spot capacity. `count`: so many alike."""
+    """A node with `free` cards, instances or MiB; `spot`: on spot capacity, None: not made yet. `count`: so many."""
 
     free: int
-    spot: bool = False
+    spot: bool | None = False
     count: int = 1
 
 
@@ -39,10 +40,12 @@ def lacking_count(wanted: Seats, before: Iterable[Seats], rooms: Iterable[Room])
     return _seat(wanted, left)
 
 
-def _seat(seats: Seats, left: list[list[int | bool]]) -> int:
+def _seat(seats: Seats, left: list[list[Any]]) -> int:
     """Takes the room of `seats` away; how many found none."""
     for seated in range(seats.count):
-        fitting = [one for one in left if one[0] >= seats.amount and seats.spot in (None, one[1])]
+        fitting = [
+            one for one in left if one[0] >= seats.amount and (None in (one[1], seats.spot) or one[1] is seats.spot)
+        ]
         if not fitting:
             return seats.count - seated
         best = min(fitting, key=lambda one: one[0])
