@@ -48,6 +48,10 @@ class FolderEngine:
         """There is no node to look at."""
         return ""
 
+    def offers(self, job: Job) -> bool:  # noqa: ARG002 - the port's signature
+        """Who knows."""
+        return True
+
     def let_go(self, job: Job, reason: str) -> None:
         """Nobody goes."""
 

@@ -53,6 +53,10 @@ class JobEngine(Protocol):
         """
         ...
 
+    def offers(self, job: Job) -> bool:
+        """Whether there is, or can be made, any node of the job's capacity (spot, on-demand) that it fits on."""
+        ...
+
     def let_go(self, job: Job, reason: str) -> None:
         """It may start, because of `reason`. Engines that decide that themselves do nothing."""
         ...

@@ -146,7 +146,7 @@ class ManagerLoop:
         # What it was given in the order stays its own: nobody behind it takes it, and a node becomes free.
         if lack := self._ports.engine.lacks_room(job):
             self._ports.log.info("job_lacks_room", job_id=job.job_id, namespace=job.project_id, reason=lack)
-            return False
+            return job.capacity == "spot" and not self._ports.engine.offers(job) and self._on_demand(job)
         # First the act, then the record: what was let go and not recorded is seen at the next turn; the
         # other way round it would be recorded as running, seen held, and counted as interrupted.
         self._ports.engine.let_go(job, go.reason)
@@ -159,6 +159,12 @@ class ManagerLoop:
         self._ports.metrics.waited(job.spec.priority.value, (now_at - job.queued_at).total_seconds())
         self._ports.log.info("job_let_go", job_id=job.job_id, namespace=job.project_id, reason=go.reason)
         return True
+
+    def _on_demand(self, job: Job) -> bool:
+        """It may be interrupted and need not: there is no spot machine that it could wait for."""
+        text = f"there is no spot capacity of {job.spec.demand.pool.name}, so it goes on with on-demand"
+        change = note(job, self._ports.clock.now_at(), "capacity", text, MANAGER_ACTOR, capacity="on-demand")
+        return self._ports.store.apply([change])
 
     def _sweep(self, rows: Sequence[QueueRow], seen: Mapping[str, JobObservation]) -> None:
         """Objects that would run on though their job is over.

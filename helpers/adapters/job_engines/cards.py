@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from helpers.adapters.job_engines.documents import is_tolerated
 from helpers.adapters.job_engines.observing import amount_of, limits_of
 from helpers.domain import names
 from helpers.domain.jobs.gpus import Pool
@@ -23,7 +24,7 @@ def trimmed_node(node: Object) -> dict[str, Any]:
     ready = [one for one in node.get("status", {}).get("conditions") or () if one["type"] == "Ready"]
     return {
         "metadata": {key: node["metadata"].get(key) for key in ("name", "uid", "resourceVersion", "labels")},
-        "spec": {"unschedulable": node.get("spec", {}).get("unschedulable", False)},
+        "spec": {key: node.get("spec", {}).get(key) for key in ("unschedulable", "taints")},
         "status": {"allocatable": node.get("status", {}).get("allocatable", {}), "conditions": ready},
     }
 
@@ -100,7 +101,7 @@ class Cards:
             mine = [
                 node
                 for node in nodes
-                if _takes_pods(node)
+                if _takes_pods(node, place)
                 and place.has(node["metadata"].get("labels") or {})
                 and (place.pool, node["metadata"]["name"]) not in counted
             ]
@@ -108,7 +109,9 @@ class Cards:
             yield place, mine
 
 
-def _takes_pods(node: Object) -> bool:
+def _takes_pods(node: Object, place: Place) -> bool:
+    if not all(is_tolerated(taint, place) for taint in node["spec"]["taints"] or ()):
+        return False
     ready = any(one.get("status") == "True" for one in node["status"]["conditions"])
     return ready and not node["spec"]["unschedulable"]
 

@@ -104,6 +104,9 @@ class JobDocuments:
             "env": [{"name": name, "value": value} for name, value in _environment(job, attempt).items()],
             "resources": self._resources(job),
         }
+        hook = job.spec.checkpoint
+        if hook is not None and hook.http_path is not None:
+            container["ports"] = [{"name": "checkpoint", "containerPort": hook.http_port}]
         if job.spec.container.command:
             container["command"] = list(job.spec.container.command)
         priority = self._settings.priority_classes.get(job.spec.priority.value)
@@ -159,6 +162,17 @@ class JobDocuments:
         for place in self.places(job):
             found += [dict(one) for one in place.tolerations if dict(one) not in found]
         return found
+
+
+def is_tolerated(taint: Mapping[str, str], place: Place) -> bool:
+    """Whether pods of jobs go to such a node of a place, or stay there."""
+    if taint.get("effect") == "PreferNoSchedule":
+        return True
+    for one in (_GPU_TAINTED, _SPOT_TAINTED, *place.tolerations):
+        covers = one.get("key") in (None, taint["key"]) and one.get("effect") in (None, "", taint.get("effect"))
+        if covers and (one.get("operator") == "Exists" or one.get("value", "") == taint.get("value", "")):
+            return True
+    return False
 
 
 def _affinity(terms: list[list[dict[str, Any]]]) -> dict[str, Any]:

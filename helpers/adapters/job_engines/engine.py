@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from helpers.adapters.job_engines.cards import CONTROLLER_UID, Cards, trimmed_node
 from helpers.adapters.job_engines.checkpoints import CheckpointHooks
 from helpers.adapters.job_engines.documents import API_VERSION, KIND, JobDocuments
-from helpers.adapters.job_engines.observing import observed, trimmed_job, trimmed_pod
+from helpers.adapters.job_engines.observing import disruption_of, observed, trimmed_job, trimmed_pod
 from helpers.adapters.job_engines.watched import Wanted, WatchedObjects, by_label
 from helpers.domain import names
 from helpers.domain.errors import ClusterError, Conflict, NotFound
@@ -81,7 +81,9 @@ class JobObjects:
             return [Wanted(ObjectRef(api_version, kind, "", project), selector) for project in projects]
 
         self.jobs = WatchedObjects(cluster, watched(API_VERSION, KIND), trimmed_job, clock, log)
-        self.pods = WatchedObjects(cluster, watched("v1", "Pod"), trimmed_pod, clock, log)
+        self.pods = WatchedObjects(cluster, watched("v1", "Pod"), self._pod, clock, log)
+        # `{Job's uid: why a pod of it lost its place}`: the Job says that it did, and its pods, which say why, go.
+        self._disruptions: dict[str, str] = {}
         self.nodes = WatchedObjects(cluster, [Wanted(ObjectRef("v1", "Node"))], trimmed_node, clock, log)
 
     def make(self, document: Manifest) -> bool:
@@ -127,6 +129,7 @@ class JobObjects:
         self._cluster.delete(self.ref(job), uid=uid, dry_run=self._dry_run, cascade=True)
         self._only_looked(f"remove {job.job_id}")
         self.jobs.drop(uid)
+        self._disruptions.pop(uid, None)
         self._events.record(found, "JobRemoved", why or "its Job was removed")
 
     def found(self, job: Job) -> Object | None:
@@ -138,19 +141,27 @@ class JobObjects:
         return ObjectRef(API_VERSION, KIND, job.job_id, job.project_id)
 
     def is_next_attempt(self, found: Object, job: Job) -> bool:
-        """Whether that Job is the one that the job's next attempt has, or will have."""
-        key = names.job_annotation(self._settings.label_prefix, "attempt")
-        said: str = found["metadata"].get("annotations", {}).get(key, "")
-        return said == str(job.attempt_count + 1)
+        """Whether that Job is the one that the job's next attempt has, on the capacity that it may now have."""
+        said = found["metadata"].get("annotations", {})
+        wanted = {"attempt": str(job.attempt_count + 1), "capacity": job.capacity}
+        prefix = self._settings.label_prefix
+        return all(said.get(names.job_annotation(prefix, what)) == value for what, value in wanted.items())
 
     def observe(self) -> dict[str, JobObservation]:
         """`{job_id: what is seen}`."""
         jobs, pods = self.jobs.all(), by_label(self.pods.all(), CONTROLLER_UID)
         label, now_at = names.job_label(self._settings.label_prefix), self._clock.now_at()
         return {
-            job["metadata"]["labels"][label]: observed(job, pods.get(job["metadata"]["uid"], ()), now_at)
+            job["metadata"]["labels"][label]: observed(job, pods.get(uid, ()), now_at, self._disruptions.get(uid, ""))
             for job in jobs
+            for uid in [job["metadata"]["uid"]]
         }
+
+    def _pod(self, pod: Manifest) -> dict[str, Any]:
+        found = trimmed_pod(pod)
+        if why := disruption_of(found):
+            self._disruptions.setdefault(pod["metadata"].get("labels", {}).get(CONTROLLER_UID, ""), why)
+        return found
 
     def lacks_room(self, job: Job) -> str:
         """Why its workers would not all find room; empty: they do, or the nodes are not known."""
@@ -167,6 +178,13 @@ class JobObjects:
             f"{lacking} of its {job.spec.workers} workers find no node with {wanted.amount} of {pool.name} free "
             f"on {job.capacity} capacity"
         )
+
+    def offers(self, job: Job) -> bool:
+        """Whether some node of its capacity, empty or still to be made, would hold a worker."""
+        if not self._settings.places:
+            return True
+        one = Seats(job.spec.demand.worker_amount, 1, job.capacity == SPOT)
+        return lacking_count(one, (), self.cards.rooms(job.spec.demand.pool, self.nodes.all(), ())) == 0
 
     def logs(self, job: Job, *, tail_lines: int, worker: int) -> str:
         """The end of a worker's output."""

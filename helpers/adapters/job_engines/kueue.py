@@ -41,6 +41,10 @@ class KueueEngine(JobEngineBase):
         """Kueue's to know."""
         return ""
 
+    def offers(self, job: Job) -> bool:  # noqa: ARG002 - the port's signature
+        """Not ours to know."""
+        return True
+
     def let_go(self, job: Job, reason: str) -> None:
         """Kueue's to do."""
 

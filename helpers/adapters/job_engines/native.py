@@ -32,6 +32,13 @@ class NativeEngine(JobEngineBase):
         """Why its workers would not all find room now."""
         return self._objects.lacks_room(job)
 
+    def offers(self, job: Job) -> bool:
+        """Whether a machine of its capacity is there, or would be made."""
+        return self._objects.offers(job)
+
     def let_go(self, job: Job, reason: str) -> None:
         """Its Job is not suspended any more."""
+        found = self._objects.found(job)
+        if found is not None and not self._objects.is_next_attempt(found, job):
+            self.hold(job)  # with other capacity than it was made for
         self._objects.let_go(job, reason)

@@ -56,8 +56,8 @@ def _identity(found: Object) -> dict[str, Any]:
     return {"apiVersion": found["apiVersion"], "kind": found["kind"], "metadata": metadata}
 
 
-def observed(job: Object, pods: Sequence[Object], now_at: datetime) -> JobObservation:
-    """What has become of a Job; `pods`: its own, of this attempt."""
+def observed(job: Object, pods: Sequence[Object], now_at: datetime, disruption: str = "") -> JobObservation:
+    """What has become of a Job; `pods`: its own, of this attempt; `disruption`: of one that is gone already."""
     if "deletionTimestamp" in job["metadata"]:
         return JobObservation(Phase.ABSENT)
     nodes = tuple(sorted({pod["spec"]["nodeName"] for pod in pods if pod["spec"]["nodeName"]}))
@@ -66,26 +66,27 @@ def observed(job: Object, pods: Sequence[Object], now_at: datetime) -> JobObserv
     if done := conditions.get("Complete"):
         return replace(held, phase=Phase.SUCCEEDED, reason="all its pods succeeded", at=_time(done))
     if failed := conditions.get("Failed"):
-        phase, reason = _failed(failed, pods)
+        phase, reason = _failed(failed, pods, disruption)
         return replace(held, phase=phase, reason=reason, at=_time(failed))
     return held if job["spec"]["suspend"] else _alive(held, job, pods, now_at)
 
 
-def _failed(condition: Object, pods: Sequence[Object]) -> tuple[Phase, str]:
+def _failed(condition: Object, pods: Sequence[Object], disruption: str) -> tuple[Phase, str]:
     reason, text = condition.get("reason", ""), condition.get("message", "")
     if reason == "PodFailurePolicy" and DISRUPTED in text:
-        return Phase.PREEMPTED, next(_disruptions(pods), text)
+        return Phase.PREEMPTED, disruption or text
     if reason == "DeadlineExceeded":
         return Phase.FAILED, "max_duration: no manager ended it, so its deadline did"
     return Phase.FAILED, next(_errors(pods), f"{reason}: {text}")
 
 
-def _disruptions(pods: Sequence[Object]) -> Iterator[str]:
-    for pod in pods:
-        for one in pod["status"].get("conditions") or ():
-            if one["type"] == DISRUPTED and one.get("status") == "True":
-                place = f" on {pod['spec']['nodeName']}" if pod["spec"]["nodeName"] else ""
-                yield f"{pod['metadata']['name']}{place}: {one.get('reason', '')}: {one.get('message', '')}"
+def disruption_of(pod: Object) -> str:
+    """Why a pod lost its place; empty: it did not."""
+    for one in pod["status"].get("conditions") or ():
+        if one["type"] == DISRUPTED and one.get("status") == "True":
+            place = f" on {pod['spec']['nodeName']}" if pod["spec"]["nodeName"] else ""
+            return f"{pod['metadata']['name']}{place}: {one.get('reason', '')}: {one.get('message', '')}"
+    return ""
 
 
 def _errors(pods: Sequence[Object]) -> Iterator[str]:

@@ -44,6 +44,10 @@ class VolcanoEngine(JobEngineBase):
         """Volcano's to know."""
         return ""
 
+    def offers(self, job: Job) -> bool:  # noqa: ARG002 - the port's signature
+        """Not ours to know."""
+        return True
+
     def let_go(self, job: Job, reason: str) -> None:
         """Volcano's to do."""
 

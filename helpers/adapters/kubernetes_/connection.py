@@ -67,7 +67,7 @@ class Connection:
         Raises:
             ClusterError: refused, or no answer within the bounds above.
         """
-        response = self._send("GET", path, query, None, "*/*", subject, READ_BOUND_SECONDS, preload=True)
+        response = self._send("GET", path, query, None, JSON, subject, READ_BOUND_SECONDS, preload=True)
         return bytes(response.data).decode(errors="replace")
 
     def stream(
