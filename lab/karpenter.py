@@ -2,7 +2,7 @@
 
 Its two ports bind all interfaces, because it has flags for ports and none for addresses: like kubemark's,
 a named exception to "everything on loopback". What kwok's own controller would do, keep such nodes alive,
-hollow kubelets do here: each adopts one Node object by its name.
+hollow kubelets do here, each for one Node object by its name, or pod life, on which jobs end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lab.errors import LabError
 from lab.nodes import NODE_CPU, NODE_MEMORY
 from lab.ports import free_ports
 from lab.running import Lab
-from lab.state import LabNode
+from lab.state import LabNode, NodeKind
 from lab.toolchain import TOOLS_MODULE, ToolModule, build_once, tools_folder
 
 KARPENTER_VERSION = "v1.13.0"
@@ -98,7 +98,11 @@ def instance_types(machines: Sequence[Machine]) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def karpenter(
-    lab: Lab, program: Path, machines: Sequence[Machine], extended: Mapping[str, int] | None = None
+    lab: Lab,
+    program: Path,
+    machines: Sequence[Machine],
+    extended: Mapping[str, int] | None = None,
+    kind: NodeKind = "hollow",
 ) -> Iterator[Adopter]:
     """Karpenter beside a lab, with its nodes adopted; ended, and its nodes let go, at the end.
 
@@ -107,6 +111,7 @@ def karpenter(
         program: The built program.
         machines: What the provider offers.
         extended: Further resources that a machine's kubelet shows, such as the advertised MiB.
+        kind: What adopts a Node object: a hollow kubelet, whose containers never end, or pod life.
     """
     definitions = find_crds("karpenter")
     if isinstance(definitions, NoCrds):
@@ -120,7 +125,7 @@ def karpenter(
     command += ["--feature-gates=NodeOverlay=true"]
     environment = {"KUBECONFIG": str(lab.kubeconfig), "SYSTEM_NAMESPACE": "kube-system", "HOME": os.environ["HOME"]}
     process = lab.spawn(PROCESS, command, environment)
-    adopter = Adopter(lab, {machine.name: machine for machine in machines}, extended or {})
+    adopter = Adopter(lab, {machine.name: machine for machine in machines}, extended or {}, kind)
     adopter.start()
     try:
         time.sleep(POLL_SECONDS)
@@ -133,9 +138,10 @@ def karpenter(
 
 
 class Adopter:
-    """Starts a hollow kubelet for each Node object of the provider, and ends it when the object is gone."""
+    """Has each Node object of the provider adopted, and lets go of it when the object is gone."""
 
-    def __init__(self, lab: Lab, machines: Mapping[str, Machine], extended: Mapping[str, int]) -> None:
+    def __init__(self, lab: Lab, machines: Mapping[str, Machine], extended: Mapping[str, int], kind: NodeKind) -> None:
+        self._kind = kind
         self._lab = lab
         self._api = lab.api()
         self._machines = machines
@@ -192,7 +198,7 @@ class Adopter:
         for name in sorted(there.keys() - self._adopted):
             machine = self._machines[there[name]["metadata"]["labels"]["node.kubernetes.io/instance-type"]]
             resources = {GPU: machine.gpu_count} | dict(self._extended)
-            self._lab.node_adopt(LabNode(name, {}, resources, "hollow"))
+            self._lab.node_adopt(LabNode(name, {}, resources, self._kind))
             self._adopted.add(name)
         for name in sorted(self._adopted - there.keys()):
             self._lab.node_let_go(name)

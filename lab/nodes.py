@@ -77,13 +77,18 @@ class Nodes:
         save(self._paths, self._state)
 
     def adopt(self, node: LabNode) -> None:
-        """Starts a kubelet for a Node object that an autoscaler has made; nobody is waited for."""
+        """Gives a Node object that an autoscaler has made a kubelet, or pod life; nobody is waited for."""
         self._state.nodes.append(node)
         save(self._paths, self._state)
-        self._start_kubelet(node)
+        if node.kind == "hollow":
+            self._start_kubelet(node)
+            return
+        path = f"/api/v1/nodes/{node.name}"
+        self._api.patch(f"{path}/status", {"status": bare_node(node, self._state.ports["pod-life"])["status"]})
+        self._api.patch(path, {"metadata": {"labels": {BARE_LABEL: "true"}}})
 
     def let_go(self, name: str) -> None:
-        """Ends the kubelet of a node whose Node object an autoscaler has deleted, and forgets the node."""
+        """Ends the kubelet, if any, of a node whose Node object an autoscaler has deleted, and forgets the node."""
         self._end_kubelet(name)
         self._state.nodes.remove(self._state.node(name))
         save(self._paths, self._state)

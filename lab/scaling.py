@@ -14,6 +14,7 @@ from helpers.rendering.estate_file import parse_estate
 from helpers.rendering.render import render
 from lab.api import Api, ApiError, Object
 from lab.karpenter import GPU, Machine
+from lab.pod_life.behaviour import EXIT_AFTER_SECONDS
 from lab.running import Lab
 
 PROJECT = "scale"
@@ -72,8 +73,12 @@ def apply_platform(lab: Lab, estate: Estate) -> None:
         cluster.apply(item.manifest, field_manager=FIELD_MANAGER)  # type: ignore[union-attr]
 
 
-def gpu_job(name: str, resources: dict[str, str]) -> Object:
-    """A Job of one pod with these limits, as a GPU job's pod is: tolerating, marked, not to be disrupted."""
+def gpu_job(name: str, resources: dict[str, str], ends_after_seconds: float | None = None) -> Object:
+    """A Job of one pod with these limits, as a GPU job's pod is: tolerating, marked, not to be disrupted.
+
+    `ends_after_seconds`: on nodes with pod life its pod runs so long; absent: until it is deleted.
+    """
+    life = {} if ends_after_seconds is None else {EXIT_AFTER_SECONDS: str(ends_after_seconds)}
     labels = {names.project_label("gpumem.io"): PROJECT}
     pod: Object = {
         "restartPolicy": "Never",
@@ -88,7 +93,7 @@ def gpu_job(name: str, resources: dict[str, str]) -> Object:
         "metadata": {"name": name, "namespace": PROJECT},
         "spec": {
             "backoffLimit": 0,
-            "template": {"metadata": {"labels": labels, "annotations": dict(names.DO_NOT_DISRUPT)}, "spec": pod},
+            "template": {"metadata": {"labels": labels, "annotations": names.DO_NOT_DISRUPT | life}, "spec": pod},
         },
     }
 

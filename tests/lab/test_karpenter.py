@@ -66,12 +66,29 @@ def test_machines_come_for_waiting_jobs_up_to_the_limit_and_go_with_them(platfor
     wait_for(lambda: not adopter.nodes())
 
 
-def test_a_job_that_waits_for_mib_gets_a_machine(platform_lab: Lab, adopter: Adopter) -> None:
-    """No provider knows the extended resource; the NodeOverlay tells Karpenter what a machine will advertise."""
-    api = platform_lab.api()
+def test_a_job_that_waits_for_mib_gets_a_machine_once_karpenter_knows_of_the_mib(
+    platform_lab: Lab, adopter: Adopter
+) -> None:
+    api, overlay = platform_lab.api(), "/apis/karpenter.sh/v1alpha1/nodeoverlays/gpumem-scale"
+    assert api.delete(overlay)
     create_jobs(api, jobs(1, {RESOURCE: "9000"}))
+    wait_for(lambda: refusals(platform_lab))
+    assert not adopter.nodes()
+    apply_platform(platform_lab, scaling_estate([MACHINE], LIMIT_COUNT, empty_after_seconds=1))
     (pod,) = wait_for(lambda: running_pods(api))
     assert pod["spec"]["nodeName"] in adopter.nodes()
+
+
+def refusals(platform_lab: Lab) -> list[Object]:
+    """Karpenter's own word on pods for which it makes no machine."""
+    events: list[Object] = platform_lab.api().get("/api/v1/namespaces/scale/events")["items"]
+    return [
+        event
+        for event in events
+        if event["source"].get("component") == "karpenter"
+        and event["reason"] == "FailedScheduling"
+        and RESOURCE in event["message"]
+    ]
 
 
 def test_a_running_job_outlives_the_age_of_its_machine(platform_lab: Lab, adopter: Adopter) -> None:
