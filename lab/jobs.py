@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers.adapters.clock import SystemClock
-from helpers.adapters.kubernetes_ import KubernetesCluster, connect
+from helpers.adapters.job_engines.engine import JobCluster
+from helpers.adapters.kubernetes_ import connect
 from helpers.adapters.manager_metrics import PrometheusManagerMetrics
 from helpers.adapters.metrics import new_registry
 from helpers.adapters.sql_.connection import open_database
@@ -28,6 +29,7 @@ from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.settings import ManagerSettings, manager_settings
 from helpers.domain.jobs.spec import read_spec
 from helpers.ports.job_engine import JobEngine
+from helpers.ports.job_store import JobStore
 from helpers.ports.leadership import Leadership
 from helpers.ports.log import Log
 from helpers.rendering.estate_file import load_estate
@@ -126,16 +128,17 @@ class LabManager:
         url: str,
         log: Log,
         leadership: Leadership | None = None,
-        ids: Callable[[], str] | None = None,
+        wrap_store: Callable[[JobStore], JobStore] | None = None,
     ) -> None:
         self.settings, self.engine, self.log = settings, engine, log
         self.clock = SystemClock()
         self._database = open_database(url)
         migrate(self._database)
-        self.store = SqlJobStore(self._database)
+        store: JobStore = SqlJobStore(self._database)
+        self.store = wrap_store(store) if wrap_store is not None else store
         self.metrics = PrometheusManagerMetrics(new_registry(names.MANAGER_COMPONENT, "lab"))
         purse = Purse(settings.prices)
-        self.desk = JobDesk(self.store, engine, settings, purse, self.clock, ids)
+        self.desk = JobDesk(self.store, engine, settings, purse, self.clock)
         ports = ManagerPorts(self.store, engine, leadership or AlwaysLeads(), self.metrics, self.clock, log)
         self.loop = ManagerLoop(ports, settings, purse, lambda: False)
 
@@ -184,7 +187,7 @@ class LabManager:
 
 @contextlib.contextmanager
 def lab_manager(
-    lab: Lab, settings: ManagerSettings, url: str, log: Log, *, cluster: KubernetesCluster | None = None, **options: Any
+    lab: Lab, settings: ManagerSettings, url: str, log: Log, *, cluster: JobCluster | None = None, **options: Any
 ) -> Iterator[LabManager]:
     """A manager whose watches end with the context."""
     with engine_of(settings, cluster or connect(lab.kubeconfig), log) as engine:

@@ -51,6 +51,7 @@ MANAGER_COMPONENT = "gpumem-manager"
 MANAGER_CONFIG_MAP = "gpumem-manager"
 MANAGER_CONFIG_PATH = "/etc/gpumem/manager.json"
 MANAGER_PORT = 8000
+MANAGER_TLS_PATH = "/etc/gpumem-manager-tls"
 # A virtual resource: only access rules and reviews know it. Its objects are a project's jobs.
 JOB_GROUP = "gpumem.io"
 JOB_RESOURCE = "gpujobs"

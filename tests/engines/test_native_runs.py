@@ -10,7 +10,7 @@ from helpers.domain.jobs.problems import RequestInvalid
 from lab.cluster import Lab
 from lab.jobs import LabManager
 from lab.waiting import wait_for
-from tests.fixtures.jobs_lab import job_object, pods_of
+from tests.engines.scene import job_object, pods_of
 
 pytestmark = pytest.mark.lab
 

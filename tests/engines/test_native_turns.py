@@ -10,7 +10,7 @@ import pytest
 
 from lab.cluster import Lab
 from lab.jobs import LabManager
-from tests.fixtures.jobs_lab import evict, job_object, pods_of
+from tests.engines.scene import evict, job_object, pods_of
 
 pytestmark = pytest.mark.lab
 

@@ -256,7 +256,9 @@ class JobEngineBase:
         return self._objects.observe()
 
     def capacity(self) -> Mapping[Pool, int]:
-        """What the nodes have, and would have."""
+        """What the nodes have, and would have; nothing where the estate's nodes are not known."""
+        if not self._settings.places:
+            return {}
         return self._objects.cards.capacity(self._objects.nodes.all())
 
     def order(self, facts: QueueFacts) -> Sequence[Waiting]:
