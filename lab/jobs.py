@@ -187,10 +187,11 @@ class LabManager:
 
 @contextlib.contextmanager
 def lab_manager(
-    lab: Lab, settings: ManagerSettings, url: str, log: Log, *, cluster: JobCluster | None = None, **options: Any
-) -> Iterator[LabManager]:
+    lab: Lab, settings: ManagerSettings, url: str, log: Log, *, cluster: JobCluster | None = None,
+    dry_run: bool = False, **options: Any
+) -> Iterator[LabManager]:  # fmt: skip
     """A manager whose watches end with the context."""
-    with engine_of(settings, cluster or connect(lab.kubeconfig), log) as engine:
+    with engine_of(settings, cluster or connect(lab.kubeconfig), log, dry_run=dry_run) as engine:
         manager = LabManager(settings, engine, url, log, **options)
         try:
             yield manager
