@@ -105,7 +105,7 @@ def _alive(held: JobObservation, job: Object, pods: Sequence[Object], now_at: da
     # One that is over still counts: workers of a gang need not end in the same second.
     up = [pod for pod in pods if pod["status"].get("phase") in ("Running", "Succeeded")]
     if len(up) >= wanted:
-        at = max((at for pod in up for at in _starts(pod)), default=None)
+        at = max((at for pod in up for at in _bound(pod)), default=None)
         return replace(held, phase=Phase.RUNNING, reason=f"all {wanted} pods run", at=at)
     late_at = now_at - timedelta(seconds=PLACE_SECONDS)
     found = f"{len(up)} of {wanted} pods run"
@@ -144,11 +144,10 @@ def _image_problem(pod: Object) -> str:
     return ""
 
 
-def _starts(pod: Object) -> Iterator[datetime]:
-    for one in pod["status"].get("containerStatuses") or ():
-        state = one.get("state", {})
-        found = state.get("running") or state.get("terminated") or {}
-        if at := _at(found.get("startedAt", "")):
+def _bound(pod: Object) -> Iterator[datetime]:
+    """When it got its place: from then on it holds its GPUs."""
+    for one in pod["status"].get("conditions") or ():
+        if one["type"] == "PodScheduled" and one.get("status") == "True" and (at := _time(one)):
             yield at
 
 
