@@ -148,7 +148,8 @@ class JobDocuments:
         """One for each kind of node that may run it: any of them will do."""
         capacity = _capacity(job) if self._settings.offers_spot else []
         for place in self.places(job):
-            if job.capacity == SPOT and not place.offers_spot:
+            only_spot = place.selector.get(names.CAPACITY_TYPE_LABEL) == SPOT
+            if not place.offers_spot if job.capacity == SPOT else only_spot:
                 continue
             wanted = [
                 {"key": key, "operator": "In", "values": [value]} for key, value in sorted(place.selector.items())
