@@ -25,11 +25,10 @@ from lab.nodes import NODE_CPU, NODE_MEMORY
 from lab.ports import free_ports
 from lab.running import Lab
 from lab.state import LabNode, NodeKind
-from lab.toolchain import TOOLS_MODULE, ToolModule, build_once, tools_folder
+from lab.toolchain import TOOLS, ToolModule, built_module, ensure_module
 
 KARPENTER_VERSION = "v1.13.0"
-MODULE = ToolModule(TOOLS_MODULE / "karpenter", "-s -w", f"Karpenter {KARPENTER_VERSION}")
-PACKAGES = {"kwok": "sigs.k8s.io/karpenter/kwok"}
+MODULE = ToolModule(f"Karpenter {KARPENTER_VERSION}", TOOLS / "karpenter", {"kwok": "sigs.k8s.io/karpenter/kwok"})
 PROCESS = "karpenter"
 NODE_CLASS = {"api_version": "karpenter.kwok.sh/v1alpha1", "kind": "KWOKNodeClass"}
 GPU = "nvidia.com/gpu"
@@ -56,13 +55,13 @@ def ensure_karpenter(progress: Progress) -> Path:
     Raises:
         LabError: There is no Go, or the build failed.
     """
-    return build_once(MODULE, PACKAGES, progress)["kwok"]
+    return ensure_module(MODULE, progress)["kwok"]
 
 
 def built_karpenter() -> Path | None:
     """The program, where it has been built."""
-    program = tools_folder(MODULE) / "kwok"
-    return program if program.is_file() else None
+    built = built_module(MODULE)
+    return None if built is None else built["kwok"]
 
 
 def instance_types(machines: Sequence[Machine]) -> list[dict[str, Any]]:

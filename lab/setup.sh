@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the project needs into its own folders: .venv (Python), with --with-node node_modules
 # (the cdktf CLI), with --with-queues the coordinator's BullMQ clients and a redis-server, with
-# --with-postgres a PostgreSQL for the manager. Called by `make setup`; safe to run again. Names a missing prerequisite and how to get it.
+# --with-postgres a PostgreSQL for the manager. Called by `make setup`; safe to run again. Names a missing
+# prerequisite and how to get it.
 set -eu
 cd "$(dirname "$0")/.."
 arguments="$*"

@@ -24,7 +24,7 @@ from lab.errors import LabError
 
 KUBERNETES_VERSION = "v1.36.1"
 GO_NEEDED = (1, 26)
-TOOLS_MODULE = Path(__file__).parent / "tools"
+TOOLS = Path(__file__).parent / "tools"
 
 # kubelet is pinned in go.mod but not built here: only a lab with real containers needs it.
 PACKAGES: dict[str, str] = {
@@ -51,19 +51,23 @@ LINKER_FLAGS = " ".join(
 )
 REPORT_EVERY_SECONDS = 10.0
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class ToolModule:
-    """A folder with the ``go.mod`` and ``go.sum`` that pin programs, and how they are linked and called."""
+    """Programs that are pinned together: the folder with their go.mod and go.sum, package by name, and linking.
 
-    folder: Path
-    linker_flags: str
+    Each has a module graph of its own: all together they could not be pinned.
+    """
+
     label: str
+    folder: Path
+    packages: Mapping[str, str]
+    linker_flags: str = "-s -w"
 
 
-KUBERNETES = ToolModule(TOOLS_MODULE, LINKER_FLAGS, f"Kubernetes {KUBERNETES_VERSION}")
+KUBERNETES = ToolModule(f"Kubernetes {KUBERNETES_VERSION}", TOOLS, PACKAGES, LINKER_FLAGS)
+
+Progress = Callable[[str], None]
 
 
 def cache_root() -> Path:
@@ -95,15 +99,25 @@ def ensure_tools(progress: Progress, extra: Sequence[str] = ()) -> dict[str, Pat
     given = _assets()
     packages = PACKAGES | {name: ON_REQUEST[name] for name in extra}
     wanted = {name: package for name, package in packages.items() if name not in given}
-    return build_once(KUBERNETES, wanted, progress) | given
+    return _built(KUBERNETES, wanted, progress) | given
 
 
-def build_once(module: ToolModule, wanted: Mapping[str, str], progress: Progress) -> dict[str, Path]:
-    """The programs (package by name) of one module, built where they are missing from the cache.
+def ensure_module(module: ToolModule, progress: Progress) -> dict[str, Path]:
+    """The programs of another module by name, built first where they are missing.
 
     Raises:
         LabError: Go is missing or too old, or the build failed.
     """
+    return _built(module, module.packages, progress)
+
+
+def built_module(module: ToolModule) -> dict[str, Path] | None:
+    """The same where somebody had them built; None otherwise, and nothing is built."""
+    folder = tools_folder(module)
+    return None if _missing(folder, module.packages) else {name: folder / name for name in module.packages}
+
+
+def _built(module: ToolModule, wanted: Mapping[str, str], progress: Progress) -> dict[str, Path]:
     folder = tools_folder(module)
     if _missing(folder, wanted):
         folder.mkdir(parents=True, exist_ok=True)

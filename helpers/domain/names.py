@@ -52,6 +52,8 @@ MANAGER_CONFIG_MAP = "gpumem-manager"
 MANAGER_CONFIG_PATH = "/etc/gpumem/manager.json"
 MANAGER_PORT = 8000
 MANAGER_TLS_PATH = "/etc/gpumem-manager-tls"
+# Apart from the API: figures by project are for whoever watches the cluster, not for every caller.
+MANAGER_METRICS_PORT = 9416
 # A virtual resource: only access rules and reviews know it. Its objects are a project's jobs.
 JOB_GROUP = "gpumem.io"
 JOB_RESOURCE = "gpujobs"
@@ -71,6 +73,7 @@ WEBHOOK_SERVICE = "gpu-webhook"
 WEBHOOK_SECRET = "gpu-webhook-certificate"  # noqa: S105 - the Secret's name
 WEBHOOK_CONFIGURATION = "gpu-directory-injector"
 
+KEDA_PAUSED_ANNOTATION = "autoscaling.keda.sh/paused"
 # Karpenter's own.
 NODE_POOL_LABEL = "karpenter.sh/nodepool"
 CAPACITY_TYPE_LABEL = "karpenter.sh/capacity-type"
@@ -113,6 +116,22 @@ def is_dns_subdomain(text: str) -> bool:
 def is_qualified_name(text: str) -> bool:
     """Whether `text` is a label or annotation key: `name` or `prefix/name`."""
     return re.fullmatch(QUALIFIED_NAME, text) is not None
+
+
+def scaled_object_name(gate: str) -> str:
+    """The ScaledObject of a demand gate that KEDA scales."""
+    return f"gpumem-{gate}"
+
+
+def is_pod_of(kind: str, workload: str, pod: str) -> bool:
+    """Whether a pod of that name is the workload's, by the name that its controller gives it."""
+    # pod-template-hash and the random tail use this alphabet (apimachinery util/rand).
+    tails = {
+        "Deployment": r"-[a-z0-9]{1,10}-[a-z0-9]{5}",
+        "StatefulSet": r"-[0-9]+",
+        "DaemonSet": r"-[a-z0-9]{5}",
+    }
+    return re.fullmatch(re.escape(workload) + tails.get(kind, ""), pod) is not None
 
 
 def released_replicas_annotation(label_prefix: str) -> str:

@@ -52,6 +52,7 @@ def manager_objects(estate: Estate) -> Iterator[RenderedObject]:
         "database_variable": manager.database_url_env,
         "database_secret": manager.database_secret,
         "port": names.MANAGER_PORT,
+        "metrics_port": names.MANAGER_METRICS_PORT,
         "tls_secret": manager.tls_secret,
         "tls_path": names.MANAGER_TLS_PATH,
     }
@@ -64,4 +65,5 @@ def manager_objects(estate: Estate) -> Iterator[RenderedObject]:
 def manager_arguments(manager: Manager) -> list[str]:
     """`gpumem` arguments of the manager's container."""
     arguments = ["manager", "run", "--settings", names.MANAGER_CONFIG_PATH, "--address", f":{names.MANAGER_PORT}"]
+    arguments += ["--metrics-address", f":{names.MANAGER_METRICS_PORT}"]
     return [*arguments, *(["--tls", names.MANAGER_TLS_PATH] if manager.tls_secret else [])]

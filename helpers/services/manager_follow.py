@@ -24,6 +24,16 @@ SETTLE_SECONDS = 10.0
 GONE_SECONDS = 30.0
 
 
+_STEADY = frozenset(
+    {
+        (JobStatus.QUEUED, Phase.HELD),
+        (JobStatus.PROVISIONING, Phase.STARTING),
+        (JobStatus.RUNNING, Phase.RUNNING),
+        (JobStatus.RUNNING, Phase.STARTING),
+    }
+)
+
+
 @dataclass
 class Follower:
     """Brings jobs to where the cluster has them."""
@@ -36,6 +46,14 @@ class Follower:
     metrics: ManagerMetrics
     spot_retries: int
     _away_since_seconds: dict[str, float] = field(default_factory=dict)
+    _let_go_seconds: dict[str, float] = field(default_factory=dict)
+
+    def concerns(self, row: QueueRow, seen: Mapping[str, JobObservation]) -> bool:
+        """Whether there may be something to do about it; for nearly all of a long queue there is not."""
+        found = seen.get(row.job_id)
+        if found is None:
+            return row.status is not JobStatus.PENDING  # the outbox makes those
+        return row.job_id in self._away_since_seconds or (row.status, found.phase) not in _STEADY
 
     def follow(self, row: QueueRow, seen: Mapping[str, JobObservation]) -> bool:
         """Writes what has happened to one job since; whether anything has."""
@@ -53,14 +71,18 @@ class Follower:
         return job is not None and self._write(job, found)
 
     def forget_others(self, rows: list[QueueRow]) -> None:
-        """Only jobs that are not over may be away."""
+        """Only jobs that are not over may be away, or were just let go."""
         known = {row.job_id for row in rows}
+        self._let_go_seconds = {k: v for k, v in self._let_go_seconds.items() if k in known}
         self._away_since_seconds = {k: v for k, v in self._away_since_seconds.items() if k in known}
 
+    def let_go(self, job_id: str) -> None:
+        """It was let go just now."""
+        self._let_go_seconds[job_id] = self.clock.monotonic_seconds()
+
     def _settles(self, row: QueueRow) -> bool:
-        if row.started_at is None:
-            return False
-        return (self.clock.now_at() - row.started_at).total_seconds() < SETTLE_SECONDS
+        let_go_seconds = self._let_go_seconds.get(row.job_id, float("-inf"))
+        return self.clock.monotonic_seconds() - let_go_seconds < SETTLE_SECONDS
 
     def _write(self, job: Job, found: JobObservation) -> bool:
         changes: list[Change] = []

@@ -11,7 +11,7 @@ from helpers.domain.jobs.change import MANAGER_ACTOR, OutboxAction, step
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.limits import Sample, Stop, check_limits
 from helpers.domain.jobs.observation import LIVE, JobObservation
-from helpers.domain.jobs.ordering import Go, decide
+from helpers.domain.jobs.ordering import Go, anybody_fits, decide
 from helpers.domain.jobs.preemption import checkpoint_due
 from helpers.domain.jobs.settings import ManagerSettings
 from helpers.domain.jobs.states import HOLDING, JobStatus
@@ -27,8 +27,8 @@ from helpers.services.manager_outbox import BATCH_COUNT, OutboxDrain
 from helpers.services.manager_queue import holding_of, waiting_of
 
 TURN_SECONDS = 1.0
-# A turn over thousands of jobs may take at most this part of a core.
-_TURN_SHARE = 0.2
+# A turn over thousands of jobs may take at most this part of a core: requests wait for the same interpreter.
+_TURN_SHARE = 0.03
 OUTBOX_SECONDS = 0.25
 
 
@@ -99,7 +99,8 @@ class ManagerLoop:
         rows = list(self._ports.store.queue())
         seen = self._ports.engine.observe()
         self._follower.forget_others(rows)
-        moved = [row for row in rows if self._safely(row.job_id, lambda row=row: self._follower.follow(row, seen))]  # type: ignore[misc]
+        news = [row for row in rows if self._follower.concerns(row, seen)]
+        moved = [row for row in news if self._safely(row.job_id, lambda row=row: self._follower.follow(row, seen))]  # type: ignore[misc]
         if moved:
             rows = list(self._ports.store.queue())
         if not self._ports.engine.lets_go_itself():
@@ -134,6 +135,8 @@ class ManagerLoop:
             return
         holding = [holding_of(row, hours, now_at) for row in rows if row.status in HOLDING]
         capacity = self._ports.engine.capacity()
+        if not anybody_fits(waiting, holding, capacity):
+            return  # an order of thousands is not made for nobody
         order = self._ports.engine.order(QueueFacts(waiting, holding, capacity, self._rules, now_at=now_at))
         for answer in decide(order, holding, capacity, self._rules, now_at):
             if isinstance(answer, Go):
@@ -151,6 +154,7 @@ class ManagerLoop:
         # other way round it would be recorded as running, seen held, and counted as interrupted.
         self._ports.engine.let_go(job, go.reason)
         self._ports.metrics.acted("let_go")
+        self._follower.let_go(job.job_id)
         now_at = self._ports.clock.now_at()
         change = step(job, JobStatus.PROVISIONING, now_at, go.reason)
         if not self._ports.store.apply([change]):

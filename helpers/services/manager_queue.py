@@ -25,8 +25,8 @@ from helpers.ports.job_store import JobStore, QueueRow
 from helpers.ports.log import Log
 
 LOOK_SECONDS = 1.0
-# A look may take at most this part of a core, however long the queue is.
-_LOOK_SHARE = 0.1
+# A look may take at most this part of a core, however long the queue is: requests wait for the same interpreter.
+_LOOK_SHARE = 0.03
 DURATIONS_SECONDS = 60.0
 _MOST_RUNS_COUNT = 2000
 
@@ -108,7 +108,7 @@ class QueueBoard:
         capacity: Mapping[Pool, int] = self._engine.capacity() if self._engine is not None else {}
         facts = QueueFacts(waiting, holding, capacity, self._rules, now_at=now_at)
         order = self._engine.order(facts) if self._engine is not None else _by_age(waiting)
-        started = {row.job_id: row.started_at for row in held if row.started_at is not None}
+        started = {row.job_id: row.started_at or now_at for row in held}
         found = estimates(order, holding, started, self._expected(rows), capacity, now_at)
         self.last = QueueSnapshot(
             at=now_at,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from helpers.adapters.lease import LeaderElection
 from helpers.adapters.logging_ import JsonLog, failure_logged
 from helpers.adapters.manager_metrics import PrometheusManagerMetrics
 from helpers.adapters.metrics import ListenAddress, new_registry
+from helpers.adapters.metrics import served as metrics_served
 from helpers.adapters.process import Pulse, installed_version, stopped_by_signal
 from helpers.adapters.sql_.connection import open_database
 from helpers.adapters.sql_.leadership import DatabaseLeadership
@@ -43,6 +46,7 @@ from helpers.services.manager_queue import QueueBoard
 # Longer than a turn in which the database and the API server both time out.
 STUCK_AFTER_SECONDS = 120.0
 MOST_BODY_BYTES = 256 * 1024
+SWITCH_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ def run_manager(
     log = manager_log(dry_run=run.dry_run)
     log.info("started", settings=settings.model_dump(mode="json"), identity=run.identity)
     registry = new_registry(names.MANAGER_COMPONENT, installed_version())
+    # Threads that put a long queue in order give way to those that answer requests sooner than they would.
+    sys.setswitchinterval(SWITCH_SECONDS)
     with failure_logged(log), contextlib.ExitStack() as stack:
         stopped = stop if stop is not None else stack.enter_context(stopped_by_signal()).is_set
         database = open_database(run.database_url)
@@ -89,13 +95,20 @@ def run_manager(
         purse = Purse(settings.prices)
         board = QueueBoard(store, outside.engine, settings, clock, log)
         board.look()
-        pulse = Pulse(stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS)
-        threading.Thread(target=board.run, args=(pulse.stop,), name="queue", daemon=True).start()
+        pulses = [Pulse(stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS) for _ in range(2)]
+        threading.Thread(target=board.run, args=(pulses[0].stop,), name="queue", daemon=True).start()
+
+        def healthy() -> bool:
+            return all(pulse.is_felt() for pulse in pulses)
+
         desk = JobDesk(store, outside.engine, settings, purse, clock)
         callers = _callers(settings, run, outside.cluster, clock)
-        world = ApiWorld(
-            settings, store, desk, board, purse, outside.engine, callers, clock, log, metrics, registry, pulse.is_felt
-        )
+        world = ApiWorld(settings, store, desk, board, purse, outside.engine, callers, clock, log, healthy)
+        if run.metrics_address:
+            metrics_port = stack.enter_context(
+                metrics_served(registry, ListenAddress.parse(run.metrics_address), healthy, store.answers)
+            )
+            log.info("metrics_served", address=run.metrics_address, port=metrics_port)
         leadership = _leadership(run, outside.cluster, database, clock, log, stack)
         address = ListenAddress.parse(run.address)
         served = asgi_served(
@@ -106,14 +119,17 @@ def run_manager(
             tls_folder=run.tls_folder,
             most_body_bytes=MOST_BODY_BYTES,
         )
+        # What was made until here stays: a collection need not look at it, which takes longer than a request.
+        gc.collect()
+        gc.freeze()
         port = stack.enter_context(served)
         log.info("http_served", address=run.address, port=port)
         if outside.engine is None:
             log.warning("no_engine", reason="jobs are taken and stay pending until a manager with an engine runs")
-            _wait(stopped, clock)
+            _wait(pulses[1].stop, clock)
             return
         ports = ManagerPorts(store, outside.engine, leadership, metrics, clock, log, outside.utilisation)
-        ManagerLoop(ports, settings, purse, stopped).run()
+        ManagerLoop(ports, settings, purse, pulses[1].stop).run()
 
 
 def manager_log(*, dry_run: bool = False) -> JsonLog:

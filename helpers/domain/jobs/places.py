@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict
 
 from helpers.domain import names
 from helpers.domain.errors import Problem
+from helpers.domain.estate.checks import did_you_mean
 from helpers.domain.estate.manager import Manager
 from helpers.domain.estate.mig import MigDevices
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import WHOLE_GPU_RESOURCE, Node
 from helpers.domain.jobs.gpus import GPU_TYPES, MIB_PER_GB, AskKind, Pool
-from helpers.domain.jobs.problems import did_you_mean
 from helpers.domain.jobs.spec import JobSpec
 
 SPOT = "spot"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
@@ -12,8 +13,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 from helpers.domain import names
 from helpers.domain.errors import QuantityError
 from helpers.domain.estate.base import DnsLabel, broken_rule
+from helpers.domain.estate.checks import did_you_mean
 from helpers.domain.jobs.gpus import GPU_TYPES, AskKind, Demand, Pool, mib_of_gb
-from helpers.domain.jobs.problems import RequestInvalid, did_you_mean, problems_of
+from helpers.domain.jobs.problems import RequestInvalid, problems_of
 from helpers.domain.memory import PositiveMib
 from helpers.domain.quantity import Quantity
 
@@ -221,7 +223,7 @@ class JobSpec(JobModel):
         default=None, description="How it saves its state. Absent: it is not asked to."
     )
 
-    @property
+    @cached_property
     def demand(self) -> Demand:
         """What it takes of which pool."""
         return self.gpu_requirements.demand(self.workers)
