@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from helpers.domain.errors import DependencyError
@@ -56,6 +57,7 @@ class ManagerLoop:
         self._rules = settings.rules()
         self._limits = settings.limits()
         self._failed_count = 0
+        self._outside_seconds = 0.0
         one = ports
         self._outbox = OutboxDrain(one.store, one.engine, one.clock, one.log, one.metrics)
         self._follower = Follower(one.store, one.engine, purse, one.clock, one.log, one.metrics, settings.spot_retries)
@@ -73,7 +75,7 @@ class ManagerLoop:
                     began_seconds = self._ports.clock.monotonic_seconds()
                     if began_seconds >= next_seconds:
                         self.follow()
-                        took_seconds = self._ports.clock.monotonic_seconds() - began_seconds
+                        took_seconds = self._ports.clock.monotonic_seconds() - began_seconds - self._outside_seconds
                         next_seconds = began_seconds + max(TURN_SECONDS, took_seconds / _TURN_SHARE)
                 except DependencyError as error:
                     self._ports.log.warning("turn_failed", reason=str(error))
@@ -96,8 +98,10 @@ class ManagerLoop:
 
     def follow(self) -> None:
         """What the cluster shows becomes states; whose turn it is goes; what has reached a limit is stopped."""
+        self._outside_seconds = 0.0
         rows = list(self._ports.store.queue())
-        seen = self._ports.engine.observe()
+        with self._outside():
+            seen = self._ports.engine.observe()
         self._follower.forget_others(rows)
         news = [row for row in rows if self._follower.concerns(row, seen)]
         moved = [row for row in news if self._safely(row.job_id, lambda row=row: self._follower.follow(row, seen))]  # type: ignore[misc]
@@ -113,6 +117,15 @@ class ManagerLoop:
     def _outbox_count(self) -> int:
         return self._ports.store.outbox_count()
 
+    @contextlib.contextmanager
+    def _outside(self) -> Iterator[None]:
+        """What the cluster and the database take is nobody's processor: a turn that let many go is not a long one."""
+        began_seconds = self._ports.clock.monotonic_seconds()
+        try:
+            yield
+        finally:
+            self._outside_seconds += self._ports.clock.monotonic_seconds() - began_seconds
+
     def _may_act(self) -> bool:
         return not self._stop() and self._ports.leadership.leads()
 
@@ -121,7 +134,8 @@ class ManagerLoop:
         if not self._may_act():
             return False
         try:
-            return act()
+            with self._outside():
+                return act()
         except DependencyError as error:
             self._ports.log.warning("job_not_followed", job_id=job_id, reason=str(error))
             return False

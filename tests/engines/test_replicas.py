@@ -85,7 +85,7 @@ def test_a_killed_leader_is_followed_and_no_job_runs_twice(jobs_lab: Lab, replic
     (other,) = [one for one in replicas if one is not leader]
     assert not leads(other)
     # Whoever does not lead takes submits as well. Some run when the leader dies, some wait, some are not made yet.
-    before = [ask(other, "POST", JOBS, document(gpus=4, seconds=1.0))["job_id"] for _ in range(8)]
+    before = [ask(other, "POST", JOBS, document(gpus=4, seconds=3.0))["job_id"] for _ in range(8)]
     wait_for(lambda: any(ask(other, "GET", f"{JOBS}/{one}")["status"] == "running" for one in before))
     leader.process.kill()
     began_seconds = time.monotonic()
