@@ -144,7 +144,11 @@ class LabManager:
 
     def submit(self, **asked: Any) -> str:
         """Submits a job; its id."""
-        return self.desk.submit(read_spec(document(**asked)), "alice").job.job_id
+        return self.submit_document(document(**asked))
+
+    def submit_document(self, body: dict[str, Any]) -> str:
+        """Submits a request; the job's id."""
+        return self.desk.submit(read_spec(body), "alice").job.job_id
 
     def job(self, job_id: str) -> Job:
         """The job as it is kept."""
