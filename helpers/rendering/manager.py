@@ -23,7 +23,7 @@ def manager_objects(estate: Estate) -> Iterator[RenderedObject]:
     manager, settings = estate.manager, manager_settings(estate)
     if manager is None or settings is None:
         return
-    rights = (*manager_rights(), *engine_rights(manager.engine))
+    rights = (*manager_rights(), *engine_rights(manager.engine, scheduler_gangs=manager.scheduler_gangs))
     document = settings.model_dump_json(exclude_defaults=True)
     context: dict[str, Any] = {
         "labels": {"app.kubernetes.io/managed-by": "gpumem"},

@@ -154,7 +154,7 @@ def test_volcano_gets_pods_of_its_own_and_their_group() -> None:
     document, group = engine.document(one), engine.pod_group(one, "the-jobs-uid")
     assert (document["spec"]["suspend"], pod_of(document)["schedulerName"]) == (False, "volcano")
     annotations = document["spec"]["template"]["metadata"]["annotations"]
-    assert annotations["scheduling.k8s.io/group-name"] == group["metadata"]["name"] == "gpu-job-1"
+    assert annotations["scheduling.k8s.io/group-name"] == group["metadata"]["name"] == "gpu-job-1-1"
     assert group["spec"] == {
         "minMember": 4,
         "queue": "gpumem-vision",

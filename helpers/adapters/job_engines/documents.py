@@ -82,6 +82,17 @@ class JobDocuments:
             },
         }
 
+    def pod_group(self, job: Job, job_uid: str, api_version: str, spec: dict[str, Any]) -> dict[str, Any]:
+        """A group of its next attempt's pods, which goes when the Job of that uid goes."""
+        owner = {"apiVersion": API_VERSION, "kind": KIND, "name": job.job_id, "uid": job_uid}
+        metadata = {
+            "name": group_name(job),
+            "namespace": job.project_id,
+            "labels": self._labels(job),
+            "ownerReferences": [owner],
+        }
+        return {"apiVersion": api_version, "kind": "PodGroup", "metadata": metadata, "spec": spec}
+
     def _labels(self, job: Job) -> dict[str, str]:
         return {
             "app.kubernetes.io/managed-by": names.MANAGER_COMPONENT,
@@ -163,6 +174,11 @@ class JobDocuments:
         for place in self.places(job):
             found += [dict(one) for one in place.tolerations if dict(one) not in found]
         return found
+
+
+def group_name(job: Job) -> str:
+    """Of its next attempt: the last one's may still be on its way out."""
+    return f"{job.job_id}-{job.attempt_count + 1}"
 
 
 def is_tolerated(taint: Mapping[str, str], place: Place) -> bool:

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from helpers.adapters.job_engines.documents import group_name
 from helpers.adapters.job_engines.engine import JobEngineBase
 from helpers.domain import names
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.observation import Capability, JobObservation, Phase
 from helpers.domain.jobs.ordering import Policy, Waiting, ordered
 from helpers.domain.quantity import canonical_count
-from helpers.ports.cluster import ObjectRef
 from helpers.ports.job_engine import QueueFacts
 
 POD_GROUP_API = "scheduling.volcano.sh/v1beta1"
@@ -78,7 +78,7 @@ class VolcanoEngine(JobEngineBase):
         found["spec"]["suspend"] = False
         template = found["spec"]["template"]
         template["metadata"]["annotations"] |= {
-            GROUP_ANNOTATION: job.job_id,
+            GROUP_ANNOTATION: group_name(job),
             names.VOLCANO_QUEUE_ANNOTATION: names.project_queue(job.project_id),
         }
         template["spec"]["schedulerName"] = SCHEDULER
@@ -86,28 +86,13 @@ class VolcanoEngine(JobEngineBase):
 
     def pod_group(self, job: Job, job_uid: str) -> dict[str, Any]:
         """All its workers, or none."""
-        document = self._objects.documents.job(job)
         asked = self._objects.documents.gpus(job)
         gpus = {name: canonical_count(amount * job.spec.workers) for name, amount in asked.items()}
         priority = self._settings.priority_classes.get(job.spec.priority.value)
-        owner = self._objects.ref(job)
-        return {
-            "apiVersion": POD_GROUP_API,
-            "kind": "PodGroup",
-            "metadata": {
-                "name": job.job_id,
-                "namespace": job.project_id,
-                "labels": document["metadata"]["labels"],
-                "ownerReferences": [_owner(owner, job_uid)],
-            },
-            "spec": {
-                "minMember": job.spec.workers,
-                "queue": names.project_queue(job.project_id),
-                **({"priorityClassName": priority} if priority else {}),
-                "minResources": gpus,
-            },
+        spec = {
+            "minMember": job.spec.workers,
+            "queue": names.project_queue(job.project_id),
+            **({"priorityClassName": priority} if priority else {}),
+            "minResources": gpus,
         }
-
-
-def _owner(ref: ObjectRef, uid: str) -> dict[str, Any]:
-    return {"apiVersion": ref.api_version, "kind": ref.kind, "name": ref.name, "uid": uid}
+        return self._objects.documents.pod_group(job, job_uid, POD_GROUP_API, spec)

@@ -20,7 +20,7 @@ def manager_rights() -> tuple[Right, ...]:
     )
 
 
-def engine_rights(engine: str) -> tuple[Right, ...]:
+def engine_rights(engine: str, *, scheduler_gangs: bool = False) -> tuple[Right, ...]:
     """What the engine of that name does in the projects' namespaces, and what it looks at in the cluster."""
     jobs = ("create", "get", "list", "watch", "delete")
     rights = [
@@ -34,8 +34,8 @@ def engine_rights(engine: str) -> tuple[Right, ...]:
     ]
     if engine == "native":
         rights.append(Right("batch", "jobs", ("patch",), "lets a job go", "tenants"))
-    if engine == "volcano":
-        group = "scheduling.volcano.sh"
+    if engine == "volcano" or scheduler_gangs:
+        group = "scheduling.volcano.sh" if engine == "volcano" else "scheduling.k8s.io"
         rights.append(Right(group, "podgroups", ("create",), "all workers of a job or none", "tenants"))
     return tuple(rights)
 

@@ -48,6 +48,9 @@ class ManagerSettings(BaseModel):
     may_preempt: bool = False
     """Whether one of these classes may take a running job's place."""
 
+    scheduler_gangs: bool = False
+    """native: jobs with workers are PodGroups of the scheduler's own."""
+
     provisioning_class: str = ""
     """kueue: admission waits for a ProvisioningRequest of this class."""
 
@@ -102,6 +105,7 @@ def manager_settings(estate: Estate) -> ManagerSettings | None:
         places=places_of(estate, block),
         priority_classes=_classes(block),
         may_preempt=may_preempt(estate, block),
+        scheduler_gangs=block.scheduler_gangs,
         provisioning_class=block.queues.provisioning_class or "",
     )
 
