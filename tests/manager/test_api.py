@@ -93,11 +93,12 @@ def test_half_a_character_is_told_without_breaking_the_answer(scene: Scene) -> N
     assert answer.json()["errors"][0]["place"] == "job_name"
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b"1" * 5000])
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b"1" * 5000, b"1" * 300_000])
 def test_what_is_no_json_is_told_so(scene: Scene, content: bytes) -> None:
     headers = {"Authorization": f"Bearer {ALICE}", "Content-Type": "application/json"}
     answer = scene.client.post("/api/v1/gpu/jobs", content=content, headers=headers)
     assert answer.status_code in (400, 413, 422)
+    assert answer.json()["errors"][0]["repair"]
 
 
 def test_a_project_that_the_estate_does_not_declare(scene: Scene) -> None:

@@ -144,7 +144,7 @@ def _wait(stopped: Callable[[], bool], clock: Clock) -> None:
 
 def _callers(settings: ManagerSettings, run: RunSettings, cluster: Cluster | None, clock: Clock) -> Callers:
     if run.tokens is not None:
-        return TokenFile(run.tokens)
+        return TokenFile(run.tokens, option="--tokens")
     if cluster is None:
         raise InputError("nobody says who callers are: give --tokens FILE, or a cluster")
     return KubernetesCallers(
