@@ -29,7 +29,7 @@ def test_the_table_is_what_engines_say(kind: type[NativeEngine | KueueEngine | V
     without = kind(*objects()).capabilities()
     most = kind(*objects(may_preempt=True, provisioning_class="x")).capabilities()
     for column, cell in cells.items():
-        said = {"yes": (True, True), "–": (False, False)}.get(cell, (False, True))
+        said = {"yes": (True, True), "no": (False, False)}.get(cell, (False, True))
         assert (Capability(column) in without, Capability(column) in most) == said, column
 
 
