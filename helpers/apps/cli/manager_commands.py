@@ -90,7 +90,7 @@ def manager_run(
     log = app.manager_log(dry_run=dry_run)
     cluster, commands = connect_cluster(kubeconfig, context, log=log), app.connect_commands(kubeconfig, context)
     with app.engine_of(settings, cluster, log, commands=commands, dry_run=dry_run) as engine:
-        app.run_manager(settings, app.RunSettings(**run), app.Outside(cluster, engine))
+        app.run_manager(settings, app.RunSettings(**run), app.Outside(cluster, engine, app.utilisation_of(settings)))
 
 
 @manager.command("openapi")

@@ -3,7 +3,7 @@
 from helpers.adapters.kubernetes_.commands import connect_commands
 from helpers.apps.manager.api import openapi_document
 from helpers.apps.manager.app import Outside, manager_log, run_manager
-from helpers.apps.manager.engines import engine_of
+from helpers.apps.manager.engines import engine_of, utilisation_of
 from helpers.apps.manager.settings import RunSettings, read_manager_settings
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "openapi_document",
     "read_manager_settings",
     "run_manager",
+    "utilisation_of",
 ]

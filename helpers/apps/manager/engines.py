@@ -12,14 +12,25 @@ from helpers.adapters.job_engines.engine import JobCluster, JobObjects
 from helpers.adapters.job_engines.kueue import KueueEngine
 from helpers.adapters.job_engines.native import NativeEngine
 from helpers.adapters.job_engines.volcano import VolcanoEngine
+from helpers.adapters.job_utilisation import PrometheusUtilisation
+from helpers.adapters.prometheus_api import PrometheusApi
 from helpers.adapters.queued_events import QueuedEvents
 from helpers.domain import names
 from helpers.domain.jobs.settings import ManagerSettings
 from helpers.ports.job_engine import JobEngine
 from helpers.ports.log import Log
+from helpers.ports.manager_metrics import JobUtilisation
 from helpers.ports.pod_commands import PodCommands
 
 _ENGINES = {engine.name: engine for engine in (NativeEngine, KueueEngine, VolcanoEngine)}
+
+
+def utilisation_of(settings: ManagerSettings) -> JobUtilisation | None:
+    """Who measures what jobs do with their GPUs; None: nobody, and no job is idle."""
+    if settings.prometheus_url is None:
+        return None
+    queries = PrometheusApi(settings.prometheus_url)
+    return PrometheusUtilisation(queries, SystemClock(), span_seconds=float(settings.idle_seconds))
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from helpers.domain.estate.base import DnsLabel, DnsSubdomain
 from helpers.domain.estate.coordinator import SecretKey, VariableName
 from helpers.domain.estate.manager_platform import ManagerPlatform, ProjectPlatform
 from helpers.domain.estate.prices import Prices
+from helpers.domain.estate.texts import HttpUrl
 
 if TYPE_CHECKING:
     from helpers.domain.estate.model import Estate
@@ -60,6 +61,11 @@ class Manager(ManagerPlatform):
     )
     max_duration_hours: float = Field(
         default=24.0, gt=0, le=720, description="A job that says nothing is stopped after it."
+    )
+    prometheus_url: HttpUrl | None = Field(
+        default=None,
+        description="The Prometheus that scrapes the exporter (or DCGM's): what jobs do with their GPUs. "
+        "Absent: nobody knows, and no job is idle.",
     )
     idle_ratio: float = Field(default=0.05, ge=0, lt=1, description="A job whose busiest GPU does less is idle.")
     idle_seconds: int = Field(default=1800, ge=60, le=86_400, description="A job idle for so long is stopped.")

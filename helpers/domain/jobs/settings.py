@@ -26,6 +26,7 @@ class ManagerSettings(BaseModel):
     prices: Prices = Prices()
     database_url_env: str = "GPUMEM_DATABASE_URL"
     max_duration_hours: float = 24.0
+    prometheus_url: str | None = None
     idle_ratio: float = 0.05
     idle_seconds: int = 1800
     aging_hours: float = 4.0
@@ -93,6 +94,7 @@ def manager_settings(estate: Estate) -> ManagerSettings | None:
         prices=block.prices,
         database_url_env=block.database_url_env,
         max_duration_hours=block.max_duration_hours,
+        prometheus_url=block.prometheus_url,
         idle_ratio=block.idle_ratio,
         idle_seconds=block.idle_seconds,
         aging_hours=block.aging_hours,
