@@ -41,6 +41,7 @@ def up(
     progress: Progress = _silent,
     *,
     endpoint_routing: bool = False,
+    gang_scheduling: bool = False,
 ) -> Lab:
     """Starts a lab, or returns the one that runs already (and says so).
 
@@ -50,6 +51,7 @@ def up(
         root: The folder that gets ``.lab/``; the project around the current folder if not given.
         progress: Gets one line a step.
         endpoint_routing: The API server reaches Services by their endpoints (`--enable-aggregator-routing`).
+        gang_scheduling: The scheduler's own gangs (PodGroup, alpha) are on.
 
     Raises:
         LabError: A program could not be built or started; everything started is ended again.
@@ -66,7 +68,9 @@ def up(
         tools = ensure_tools(progress)
         try:
             with _terminated_as_exception():
-                _start(paths, nodes, tools, progress, endpoint_routing=endpoint_routing)
+                _start(
+                    paths, nodes, tools, progress, endpoint_routing=endpoint_routing, gang_scheduling=gang_scheduling
+                )
         except BaseException:  # an interrupt, too, must leave nothing behind
             _clean(paths, load(paths))
             raise
@@ -136,6 +140,7 @@ def _start(
     progress: Progress,
     *,
     endpoint_routing: bool,
+    gang_scheduling: bool,
 ) -> None:
     began = time.monotonic()
     paths.clean()
@@ -153,7 +158,9 @@ def _start(
 
     progress(f"starting Kubernetes {KUBERNETES_VERSION} on 127.0.0.1:{state.ports['apiserver']}")
     create_pki(paths.pki)
-    ControlPlane(paths, state.ports, tools, endpoint_routing=endpoint_routing).start(started)
+    ControlPlane(paths, state.ports, tools, endpoint_routing=endpoint_routing, gang_scheduling=gang_scheduling).start(
+        started
+    )
     server = f"https://127.0.0.1:{state.ports['apiserver']}"
     write_kubeconfig(paths.kubeconfig, server, paths.pki / "ca.crt", ADMIN, pair=key_pair(paths, "admin"))
     progress(f"control plane ready after {time.monotonic() - began:.1f} s")

@@ -25,17 +25,26 @@ CLIENT_QPS, CLIENT_BURST = 500, 1000
 
 Started = Callable[[LabProcess], None]
 
+GANG_GATES = "--feature-gates=GenericWorkload=true,GangScheduling=true"
+
 
 class ControlPlane:
     """The command lines of one lab's control plane, and the wait until it answers."""
 
     def __init__(
-        self, paths: LabPaths, ports: Mapping[str, int], tools: Mapping[str, Path], *, endpoint_routing: bool = False
+        self,
+        paths: LabPaths,
+        ports: Mapping[str, int],
+        tools: Mapping[str, Path],
+        *,
+        endpoint_routing: bool = False,
+        gang_scheduling: bool = False,
     ) -> None:
         self._paths = paths
         self._ports = ports
         self._tools = tools
         self._endpoint_routing = endpoint_routing
+        self._gang_scheduling = gang_scheduling
 
     def start(self, started: Started) -> None:
         """Starts all four and waits until each answers; `started` is told of each process at once.
@@ -138,6 +147,7 @@ class ControlPlane:
             # How most managed clusters run: a Service's endpoints are asked for, not its address. Off where
             # nobody needs it: then an ExternalName Service can stand for an aggregated API on loopback.
             *(["--enable-aggregator-routing"] if self._endpoint_routing else []),
+            *(["--runtime-config=scheduling.k8s.io/v1alpha2=true", GANG_GATES] if self._gang_scheduling else []),
             # Aggregated APIs (external metrics) need a front proxy.
             f"--requestheader-client-ca-file={self._pki('front-proxy-ca.crt')}",
             "--requestheader-allowed-names=front-proxy-client",
@@ -173,7 +183,8 @@ class ControlPlane:
         }
         path = self._paths.pki / "scheduler.yaml"
         path.write_text(yaml.safe_dump(configuration))
-        return [*self._secured("scheduler"), f"--config={path}"]
+        gates = [GANG_GATES] if self._gang_scheduling else []
+        return [*self._secured("scheduler"), f"--config={path}", *gates]
 
     def _secured(self, component: str) -> list[str]:
         kubeconfig = self._paths.pki / f"{component}.kubeconfig"

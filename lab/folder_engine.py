@@ -44,7 +44,15 @@ class FolderEngine:
         with self._made.open("a", encoding="utf-8") as file:
             file.write(f"{job.job_id}\n")
 
-    def let_go(self, job: Job) -> None:
+    def lacks_room(self, job: Job) -> str:  # noqa: ARG002 - the port's signature
+        """There is no node to look at."""
+        return ""
+
+    def offers(self, job: Job) -> bool:  # noqa: ARG002 - the port's signature
+        """Who knows."""
+        return True
+
+    def let_go(self, job: Job, reason: str) -> None:
         """Nobody goes."""
 
     def hold(self, job: Job) -> None:

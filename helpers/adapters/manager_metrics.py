@@ -8,6 +8,7 @@ import prometheus_client as prometheus
 
 from helpers.domain.jobs.states import JobStatus
 
+JOB_ACTS = ("made", "let_go", "held", "removed", "checkpoint_asked")
 _WAIT_BUCKETS = (1.0, 10.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0)
 _REQUEST_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
@@ -27,6 +28,9 @@ class PrometheusManagerMetrics:
         self._transitions = prometheus.Counter(
             "gpumem_manager_transitions", "States that jobs reached.", ["project", "status"], registry=registry
         )
+        self._acts = prometheus.Counter(
+            "gpumem_manager_engine_acts", "What was done to jobs' objects in the cluster.", ["act"], registry=registry
+        )
         self._waits = prometheus.Histogram(
             "gpumem_manager_wait_seconds",
             "From the beginning of a wait to being let go.",
@@ -42,6 +46,8 @@ class PrometheusManagerMetrics:
             registry=registry,
         )
         self._shown: set[tuple[str, str]] = set()
+        for act in JOB_ACTS:
+            self._acts.labels(act=act)
         for project in projects:
             for status in JobStatus:
                 self._transitions.labels(project=project, status=status.value)
@@ -60,6 +66,10 @@ class PrometheusManagerMetrics:
     def reached(self, project_id: str, status: str) -> None:
         """Counts it."""
         self._transitions.labels(project=project_id, status=status).inc()
+
+    def acted(self, act: str) -> None:
+        """Counts it."""
+        self._acts.labels(act=act).inc()
 
     def waited(self, priority: str, seconds: float) -> None:
         """Counts it."""

@@ -51,6 +51,7 @@ MANAGER_COMPONENT = "gpumem-manager"
 MANAGER_CONFIG_MAP = "gpumem-manager"
 MANAGER_CONFIG_PATH = "/etc/gpumem/manager.json"
 MANAGER_PORT = 8000
+MANAGER_TLS_PATH = "/etc/gpumem-manager-tls"
 # Apart from the API: figures by project are for whoever watches the cluster, not for every caller.
 MANAGER_METRICS_PORT = 9416
 # A virtual resource: only access rules and reviews know it. Its objects are a project's jobs.
@@ -85,6 +86,14 @@ LOCAL_QUEUE = "gpumem"
 KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 KUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 VOLCANO_QUEUE_ANNOTATION = "scheduling.volcano.sh/queue-name"
+
+# The one container of a job's pods, and what it is told about itself.
+JOB_CONTAINER = "main"
+ENV_JOB_ID = "GPUMEM_JOB_ID"
+ENV_JOB_ATTEMPT = "GPUMEM_JOB_ATTEMPT"
+ENV_JOB_WORKERS = "GPUMEM_JOB_WORKERS"
+ENV_JOB_CAPACITY = "GPUMEM_JOB_CAPACITY"
+ENV_JOB_CHECKPOINT = "GPUMEM_JOB_CHECKPOINT"
 
 DEVICE_PLUGIN_CONFIG_LABEL = "nvidia.com/device-plugin.config"
 
@@ -158,3 +167,13 @@ def framework_cap_annotation(label_prefix: str) -> str:
 def label_selector(labels: dict[str, str]) -> str:
     """`{a: b, c: d}` as the API's `a=b,c=d`, in a stable order."""
     return ",".join(f"{key}={labels[key]}" for key in sorted(labels))
+
+
+def job_label(label_prefix: str) -> str:
+    """The label that names a GPU job, on its objects and its pods."""
+    return f"{label_prefix}/job"
+
+
+def job_annotation(label_prefix: str, what: str) -> str:
+    """What a job's object says about itself: `attempt`, `capacity`, `checkpoint`, `job-name`, `submitted-by`."""
+    return f"{label_prefix}/{what}"

@@ -90,8 +90,12 @@ class Cluster(Protocol):
         """The Eviction API: respects PodDisruptionBudgets, and only the pod with that uid is meant."""
         ...
 
-    def delete(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> Removal:
-        """Deletes the pod with that uid, with its own grace period, whatever a PodDisruptionBudget says."""
+    def delete(self, ref: ObjectRef, *, uid: str, dry_run: bool = False, cascade: bool = False) -> Removal:
+        """Deletes the object with that uid; a pod with its own grace period, whatever a PodDisruptionBudget says.
+
+        cascade: what it owns goes with it, in the background. For a batch/v1 Job the API's own default
+        is to leave its pods running.
+        """
         ...
 
     def watch(

@@ -46,8 +46,19 @@ class JobEngine(Protocol):
         """Its objects are there, held; found there already, nothing is changed."""
         ...
 
-    def let_go(self, job: Job) -> None:
-        """It may start. Engines that decide that themselves do nothing."""
+    def lacks_room(self, job: Job) -> str:
+        """Why its workers would not all find room on the nodes now, though the pool has enough in all; empty: they do.
+
+        It knows what was let go before, also where no pod of that is placed yet.
+        """
+        ...
+
+    def offers(self, job: Job) -> bool:
+        """Whether there is, or can be made, any node of the job's capacity (spot, on-demand) that it fits on."""
+        ...
+
+    def let_go(self, job: Job, reason: str) -> None:
+        """It may start, because of `reason`. Engines that decide that themselves do nothing."""
         ...
 
     def hold(self, job: Job) -> None:

@@ -23,6 +23,10 @@ class ManagerMetrics(Protocol):
         """A job reached a state."""
         ...
 
+    def acted(self, act: str) -> None:
+        """The engine did something to a job's objects: made, let_go, held, removed, checkpoint_asked."""
+        ...
+
     def waited(self, priority: str, seconds: float) -> None:
         """A job was let go after so long."""
         ...

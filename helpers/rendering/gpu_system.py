@@ -18,7 +18,10 @@ def gpu_system_address(estate: Estate) -> str:
 def gpu_system_objects(estate: Estate) -> Iterator[RenderedObject]:
     """The namespace; nothing where nobody needs it, or where it is the estate's own, which is rendered anyway."""
     by_webhook = estate.admission is not None and resolved_engine(estate, estate.admission) == "webhook"
-    if not (by_webhook or estate.coordinator is not None) or estate.namespace == GPU_SYSTEM_NAMESPACE:
+    if (
+        not (by_webhook or estate.coordinator is not None or estate.manager is not None)
+        or estate.namespace == GPU_SYSTEM_NAMESPACE
+    ):
         return
     yield from render_template(
         0,

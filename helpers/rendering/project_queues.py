@@ -16,6 +16,7 @@ from helpers.domain.estate.manager import Manager, Project
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import WHOLE_GPU_RESOURCE
 from helpers.domain.estate.project_limits import REQUESTS
+from helpers.domain.jobs.settings import may_preempt
 from helpers.domain.quantity import Quantity, canonical_count
 from helpers.rendering.objects import RenderedObject, address_of
 from helpers.rendering.projects import after_namespace
@@ -45,7 +46,7 @@ def kueue_objects(estate: Estate, manager: Manager, labels: Mapping[str, str]) -
         if checked
         else None,
         cohort=manager.queues.cohort,
-        preempts=preempts(estate, manager),
+        preempts=may_preempt(estate, manager),
         covered=covered,
         local_queue=names.LOCAL_QUEUE,
         queue_after=["kueue-flavor", *(["kueue-admission-check"] if checked else [])],
@@ -60,7 +61,7 @@ def volcano_objects(estate: Estate, manager: Manager, labels: Mapping[str, str])
         2,
         "volcano/queues.yaml.j2",
         labels=labels,
-        preempts=preempts(estate, manager),
+        preempts=may_preempt(estate, manager),
         queues=[
             {
                 "address": address_of("volcano-queue", project.name),
@@ -72,14 +73,6 @@ def volcano_objects(estate: Estate, manager: Manager, labels: Mapping[str, str])
             for ceiling in (ceilings[project.name],)
         ],
     )
-
-
-def preempts(estate: Estate, manager: Manager) -> bool:
-    """Whether a waiting job may take a running one's place: where one of its priority classes may evict."""
-    if manager.priorities is None:
-        return False
-    used = {manager.priorities.class_of(word) for word in WORDS}
-    return any(item.preempt for item in estate.priority_classes if item.name in used)
 
 
 def _priorities(estate: Estate, manager: Manager) -> list[tuple[str, str, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from helpers.domain.jobs.change import Change, step
+from helpers.domain.jobs.change import Change, OutboxAction, step
 from helpers.domain.jobs.job import Job, JobEvent
 from helpers.domain.jobs.observation import JobObservation, Phase, steps_to
 from helpers.domain.jobs.preemption import after_preemption
@@ -58,13 +58,13 @@ class Follower:
     def follow(self, row: QueueRow, seen: Mapping[str, JobObservation]) -> bool:
         """Writes what has happened to one job since; whether anything has."""
         found = seen.get(row.job_id, JobObservation(Phase.ABSENT))
+        if row.status is JobStatus.PREEMPTED:
+            return self._retry(row)
         if found.phase is Phase.ABSENT:
             return self._absent(row)
         self._away_since_seconds.pop(row.job_id, None)
         if found.phase is Phase.HELD and row.status in HOLDING and self._settles(row):
             return False
-        if row.status is JobStatus.PREEMPTED:
-            return self._retry(row, found)
         if not steps_to(row.status, found):
             return False
         job = self.store.job(row.job_id)
@@ -88,8 +88,11 @@ class Follower:
         changes: list[Change] = []
         now_at = self.clock.now_at()
         for status in steps_to(job.status, found):
-            at = max(found.at or now_at, changes[-1].at if changes else job.queued_at)
-            change = self.purse.billed(step(job, status, min(at, now_at), found.reason or f"seen {found.phase}"))
+            # The cluster's clock has whole seconds, so that a thing may seem to end before it began.
+            at = max(found.at or now_at, changes[-1].at if changes else job.started_at or job.queued_at)
+            outbox = OutboxAction.REMOVE if status is JobStatus.FAILED and found.hopeless else None
+            reason = found.reason or f"seen {found.phase}"
+            change = self.purse.billed(step(job, status, min(at, now_at), reason, outbox=outbox))
             if status is JobStatus.PREEMPTED:
                 change = self._interrupted(change)
             changes.append(change)
@@ -107,13 +110,13 @@ class Follower:
         event = replace(change.events[0], message=f"{change.events[0].message}; {lost}")
         return replace(change, new=replace(change.new, capacity=retry.capacity), events=(event,))
 
-    def _retry(self, row: QueueRow, found: JobObservation) -> bool:
+    def _retry(self, row: QueueRow) -> bool:
         """One that lost its place waits again, with the capacity that it may now have."""
         job = self.store.job(row.job_id)
         if job is None or job.status is not JobStatus.PREEMPTED:
             return False
-        if found.phase is not Phase.HELD:
-            self.engine.hold(job)
+        self.engine.hold(job)
+        self.metrics.acted("held")
         change = step(job, JobStatus.QUEUED, self.clock.now_at(), f"it waits again, for {job.capacity} capacity")
         if not self.store.apply([change]):
             return False
@@ -140,6 +143,7 @@ class Follower:
             return written
         # It held nothing yet, so that nothing is lost: it is not forgotten, but made again.
         self.engine.ensure(job)
+        self.metrics.acted("made")
         self._away_since_seconds.pop(row.job_id, None)
         self.log.warning("job_made_again", job_id=job.job_id, namespace=job.project_id, status=job.status.value)
         return False

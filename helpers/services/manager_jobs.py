@@ -20,6 +20,7 @@ from helpers.domain.jobs.change import (
 )
 from helpers.domain.jobs.job import JOB_ID_PREFIX, Job, JobEvent
 from helpers.domain.jobs.observation import Capability
+from helpers.domain.jobs.places import place_problems
 from helpers.domain.jobs.preemption import first_capacity
 from helpers.domain.jobs.problems import RequestInvalid
 from helpers.domain.jobs.settings import ManagerSettings
@@ -95,7 +96,7 @@ class JobDesk:
             created_at=now_at,
             queued_at=now_at,
             submitted_by=user,
-            capacity=first_capacity(spec),
+            capacity=first_capacity(spec, offers_spot=self._settings.offers_spot),
         )
         after = {"job_name": spec.job_name, "status": job.status.value, "gpus": spec.demand.pool.name}
         wanted = IdempotencyKey(spec.project_id, key, request_hash(spec)) if key else None
@@ -145,7 +146,7 @@ class JobDesk:
             known = ", ".join(sorted(one.name for one in self._settings.projects))
             rule = "a project that the estate declares"
             return [Problem("project_id", spec.project_id, rule, f"use one of: {known}, or declare it")]
-        problems = list(_lacks(spec, self._engine))
+        problems = [*_lacks(spec, self._engine), *place_problems(spec, self._settings.places)]
         gpu_count = spec.demand.gpu_count()
         if project.gpu_quota_count is not None and gpu_count > project.gpu_quota_count:
             rule = f"project {project.name} may hold {project.gpu_quota_count} GPUs, and this job wants {gpu_count:g}"

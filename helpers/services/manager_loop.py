@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from helpers.domain.errors import DependencyError
 from helpers.domain.jobs.change import MANAGER_ACTOR, OutboxAction, step
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.limits import Sample, Stop, check_limits
-from helpers.domain.jobs.observation import JobObservation
+from helpers.domain.jobs.observation import LIVE, JobObservation
 from helpers.domain.jobs.ordering import Go, anybody_fits, decide
 from helpers.domain.jobs.preemption import checkpoint_due
 from helpers.domain.jobs.settings import ManagerSettings
@@ -56,6 +57,7 @@ class ManagerLoop:
         self._rules = settings.rules()
         self._limits = settings.limits()
         self._failed_count = 0
+        self._outside_seconds = 0.0
         one = ports
         self._outbox = OutboxDrain(one.store, one.engine, one.clock, one.log, one.metrics)
         self._follower = Follower(one.store, one.engine, purse, one.clock, one.log, one.metrics, settings.spot_retries)
@@ -73,7 +75,7 @@ class ManagerLoop:
                     began_seconds = self._ports.clock.monotonic_seconds()
                     if began_seconds >= next_seconds:
                         self.follow()
-                        took_seconds = self._ports.clock.monotonic_seconds() - began_seconds
+                        took_seconds = self._ports.clock.monotonic_seconds() - began_seconds - self._outside_seconds
                         next_seconds = began_seconds + max(TURN_SECONDS, took_seconds / _TURN_SHARE)
                 except DependencyError as error:
                     self._ports.log.warning("turn_failed", reason=str(error))
@@ -96,8 +98,10 @@ class ManagerLoop:
 
     def follow(self) -> None:
         """What the cluster shows becomes states; whose turn it is goes; what has reached a limit is stopped."""
+        self._outside_seconds = 0.0
         rows = list(self._ports.store.queue())
-        seen = self._ports.engine.observe()
+        with self._outside():
+            seen = self._ports.engine.observe()
         self._follower.forget_others(rows)
         news = [row for row in rows if self._follower.concerns(row, seen)]
         moved = [row for row in news if self._safely(row.job_id, lambda row=row: self._follower.follow(row, seen))]  # type: ignore[misc]
@@ -106,11 +110,21 @@ class ManagerLoop:
         if not self._ports.engine.lets_go_itself():
             self._let_go(rows, seen)
         self._guard([row for row in rows if row.status in HOLDING])
+        self._sweep(rows, seen)
         self._ports.metrics.queue(Counter((row.project_id, row.status.value) for row in rows), self._outbox_count())
         self._ports.metrics.turned(self._ports.clock.now_at().timestamp(), self._failed_count)
 
     def _outbox_count(self) -> int:
         return self._ports.store.outbox_count()
+
+    @contextlib.contextmanager
+    def _outside(self) -> Iterator[None]:
+        """What the cluster and the database take is nobody's processor: a turn that let many go is not a long one."""
+        began_seconds = self._ports.clock.monotonic_seconds()
+        try:
+            yield
+        finally:
+            self._outside_seconds += self._ports.clock.monotonic_seconds() - began_seconds
 
     def _may_act(self) -> bool:
         return not self._stop() and self._ports.leadership.leads()
@@ -120,7 +134,8 @@ class ManagerLoop:
         if not self._may_act():
             return False
         try:
-            return act()
+            with self._outside():
+                return act()
         except DependencyError as error:
             self._ports.log.warning("job_not_followed", job_id=job_id, reason=str(error))
             return False
@@ -145,9 +160,14 @@ class ManagerLoop:
         job = self._ports.store.job(go.job_id)
         if job is None or job.status is not JobStatus.QUEUED:
             return False
+        # What it was given in the order stays its own: nobody behind it takes it, and a node becomes free.
+        if lack := self._ports.engine.lacks_room(job):
+            self._ports.log.info("job_lacks_room", job_id=job.job_id, namespace=job.project_id, reason=lack)
+            return job.capacity == "spot" and not self._ports.engine.offers(job) and self._on_demand(job)
         # First the act, then the record: what was let go and not recorded is seen at the next turn; the
         # other way round it would be recorded as running, seen held, and counted as interrupted.
-        self._ports.engine.let_go(job)
+        self._ports.engine.let_go(job, go.reason)
+        self._ports.metrics.acted("let_go")
         self._follower.let_go(job.job_id)
         now_at = self._ports.clock.now_at()
         change = step(job, JobStatus.PROVISIONING, now_at, go.reason)
@@ -156,6 +176,33 @@ class ManagerLoop:
         self._ports.metrics.reached(job.project_id, JobStatus.PROVISIONING.value)
         self._ports.metrics.waited(job.spec.priority.value, (now_at - job.queued_at).total_seconds())
         self._ports.log.info("job_let_go", job_id=job.job_id, namespace=job.project_id, reason=go.reason)
+        return True
+
+    def _on_demand(self, job: Job) -> bool:
+        """It may be interrupted and need not: there is no spot machine that it could wait for."""
+        text = f"there is no spot capacity of {job.spec.demand.pool.name}, so it goes on with on-demand"
+        change = note(job, self._ports.clock.now_at(), "capacity", text, MANAGER_ACTOR, capacity="on-demand")
+        return self._ports.store.apply([change])
+
+    def _sweep(self, rows: Sequence[QueueRow], seen: Mapping[str, JobObservation]) -> None:
+        """Objects that would run on though their job is over.
+
+        A leader that was held up in the middle of an act may make them after the next one has removed them.
+        """
+        known = {row.job_id for row in rows}
+        strays = [job_id for job_id, found in seen.items() if found.phase in LIVE and job_id not in known]
+        found_jobs = self._ports.store.jobs(strays) if strays else {}
+        for job_id, job in found_jobs.items():
+            if job.is_final:
+                self._safely(job_id, lambda job=job: self._swept(job))  # type: ignore[misc]
+        for job_id in sorted(set(strays) - found_jobs.keys()):
+            # Whose they are is not known (another database, an older backup), so that nobody may end them.
+            self._ports.log.warning("objects_of_no_job", job_id=job_id)
+
+    def _swept(self, job: Job) -> bool:
+        self._ports.engine.remove(job)
+        self._ports.metrics.acted("removed")
+        self._ports.log.warning("job_swept", job_id=job.job_id, namespace=job.project_id, status=job.status.value)
         return True
 
     def _guard(self, rows: Sequence[QueueRow]) -> None:
@@ -198,5 +245,6 @@ class ManagerLoop:
         now_at = self._ports.clock.now_at()
         if not checkpoint_due(job, now_at) or not self._ports.engine.ask_checkpoint(job):
             return False
+        self._ports.metrics.acted("checkpoint_asked")
         told = note(job, now_at, "checkpoint", "it was told to save its state", MANAGER_ACTOR, checkpoint_at=now_at)
         return self._ports.store.apply([told])

@@ -65,12 +65,14 @@ class OutboxDrain:
             raise DependencyError(f"the outbox names job {row.job_id}, which the database does not have")
         if row.action is OutboxAction.REMOVE:
             self._engine.remove(job)
+            self._metrics.acted("removed")
             self._store.done(row)
             return None
         if job.is_final:
             self._store.done(row)  # cancelled before anything was made
             return None
         self._engine.ensure(job)
+        self._metrics.acted("made")
         if job.status is not JobStatus.PENDING:
             self._store.done(row)  # made before: whoever did it was stopped before it could say so
             return None

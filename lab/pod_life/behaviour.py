@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from lab.api import Object
+
 PREFIX = "lab.gpumem.io/"
 EXIT_AFTER_SECONDS = f"{PREFIX}exit-after-seconds"
 EXIT_CODE = f"{PREFIX}exit-code"
@@ -13,6 +15,9 @@ LOG = f"{PREFIX}log"
 USED_MIB = f"{PREFIX}used-mib"
 READY_AFTER_SECONDS = f"{PREFIX}ready-after-seconds"
 TERMINATE_AFTER_SECONDS = f"{PREFIX}terminate-after-seconds"
+
+# A program says the same by variables of its container, for pods whose annotations somebody else writes.
+VARIABLE_PREFIX = "LAB_"
 
 HIGHEST_EXIT_CODE = 255
 Number = TypeVar("Number", int, float)
@@ -41,6 +46,17 @@ class Behaviour:
     used_mib: int = 0
     ready_after_seconds: float = 0.0
     terminate_after_seconds: float = 0.0
+
+
+def told(pod: Object) -> dict[str, str]:
+    """All that a pod says about its behaviour: variables (`LAB_EXIT_AFTER_SECONDS`) of its containers, annotations."""
+    found = {
+        PREFIX + one["name"].removeprefix(VARIABLE_PREFIX).lower().replace("_", "-"): one.get("value", "")
+        for container in pod["spec"]["containers"]
+        for one in container.get("env", [])
+        if one["name"].startswith(VARIABLE_PREFIX)
+    }
+    return found | dict(pod["metadata"].get("annotations", {}))
 
 
 def read(annotations: Mapping[str, str]) -> Behaviour:

@@ -14,7 +14,7 @@ from lab.pod_life.live import LivePod
 from lab.pod_life.pods import PodLife
 
 FOLLOW_POLL_SECONDS = 0.1
-KNOWN_OPTIONS = {"follow", "tailLines", "sinceSeconds", "timestamps"}
+KNOWN_OPTIONS = {"follow", "limitBytes", "tailLines", "sinceSeconds", "timestamps"}
 LOG_PATH_PARTS = 4  # containerLogs, namespace, pod, container
 
 
@@ -96,9 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _write(self, lines: list[tuple[datetime, str]], options: dict[str, str]) -> None:
         stamped = options.get("timestamps") == "true"
-        for at, line in lines:
-            stamp = f"{at.isoformat()} " if stamped else ""
-            self.wfile.write(f"{stamp}{line}\n".encode())
+        text = "".join(f"{at.isoformat()} {line}\n" if stamped else f"{line}\n" for at, line in lines).encode()
+        self.wfile.write(text[: int(options.get("limitBytes", len(text)))])
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
         """The API server's requests are not worth a line each."""

@@ -102,7 +102,7 @@ class PodLife:
             live.ended = True
             return live
         try:
-            live.behaviour = behaviours.read(pod["metadata"].get("annotations", {}))
+            live.behaviour = behaviours.read(behaviours.told(pod))
             live.address = self._endpoints.open(live.uid, tcp_ports(pod), live, before.get("podIP"))
         except BehaviourError as error:
             self._refuse(live, "CreateContainerConfigError", str(error))
@@ -169,7 +169,7 @@ class PodLife:
             return
         old = live.behaviour
         try:
-            live.behaviour = behaviours.read(pod["metadata"].get("annotations", {}))
+            live.behaviour = behaviours.read(behaviours.told(pod))
         except BehaviourError as error:
             LOG.warning("%s keeps its behaviour: %s", live.key, error)
             live.say(f"lab: {error}")

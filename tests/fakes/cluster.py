@@ -136,8 +136,14 @@ class FakeCluster:
             return Removal("blocked", f"evict {ref}: 429: would violate the pod's disruption budget", 10.0)
         return self._terminate(ref, uid, dry_run=dry_run)
 
-    def delete(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> Removal:
-        self._request("delete", "Pod", str(ref))
+    def delete(self, ref: ObjectRef, *, uid: str, dry_run: bool = False, cascade: bool = False) -> Removal:
+        self._request("delete", ref.kind, str(ref))
+        if ref.kind == "Job":
+            assert cascade, f"{ref}: without it the API leaves the Job's pods running"
+            found = _key(ref) in self._objects and self._uid(ref) == uid
+            if found and not dry_run:
+                self.remove(ref)
+            return Removal("accepted" if found else "gone")
         return self._terminate(ref, uid, dry_run=dry_run)
 
     def _terminate(self, ref: ObjectRef, uid: str, *, dry_run: bool) -> Removal:

@@ -32,6 +32,8 @@ class FakeEngine:
         self.broken: dict[str, Exception] = {}
         self.before: Callable[[str, Job], None] = lambda _act, _job: None
         self.told = True
+        self.without_capacity: set[str] = set()
+        self.without_room: dict[str, str] = {}
 
     def capabilities(self) -> frozenset[Capability]:
         return self.can
@@ -40,7 +42,13 @@ class FakeEngine:
         self._act("ensure", job)
         self.jobs.setdefault(job.job_id, JobObservation(Phase.HELD))
 
-    def let_go(self, job: Job) -> None:
+    def lacks_room(self, job: Job) -> str:
+        return self.without_room.get(job.job_id, "")
+
+    def offers(self, job: Job) -> bool:
+        return job.capacity not in self.without_capacity
+
+    def let_go(self, job: Job, reason: str) -> None:
         self._act("let_go", job)
         self.jobs[job.job_id] = JobObservation(Phase.STARTING)
 

@@ -39,6 +39,7 @@ class FakeManagerMetrics:
     def __init__(self) -> None:
         self.states: Counter[str] = Counter()
         self.waits: list[float] = []
+        self.acts: Counter[str] = Counter()
         self.counts: Mapping[tuple[str, str], int] = {}
         self.outbox_count = 0
         self.leading = False
@@ -52,6 +53,9 @@ class FakeManagerMetrics:
 
     def reached(self, project_id: str, status: str) -> None:
         self.states[status] += 1
+
+    def acted(self, act: str) -> None:
+        self.acts[act] += 1
 
     def waited(self, priority: str, seconds: float) -> None:
         self.waits.append(seconds)

@@ -15,6 +15,7 @@ from helpers.ports.cluster import Manifest, ObjectRef, Removal, WatchEvent
 from helpers.ports.log import Log
 
 PAGE_OBJECTS = 500
+LONGEST_LOG_BYTES = 4 * 1024 * 1024
 
 # Under its own name: inside the class, `list` is the method.
 Objects = list[dict[str, Any]]
@@ -105,10 +106,18 @@ class KubernetesCluster:
         body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata, "deleteOptions": options}
         return self._remove("POST", ref, "eviction", body)
 
-    def delete(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> Removal:
+    def delete(self, ref: ObjectRef, *, uid: str, dry_run: bool = False, cascade: bool = False) -> Removal:
         """A deletion with the uid as precondition."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions", **_delete_options(uid, dry_run=dry_run)}
+        if cascade:
+            body["propagationPolicy"] = "Background"
         return self._remove("DELETE", ref, "", body)
+
+    def pod_log(self, pod: ObjectRef, *, container: str, tail_lines: int) -> str:
+        """`ports.pod_logs.PodLogs`: the end of a container's output."""
+        query = {"container": container, "tailLines": str(tail_lines), "limitBytes": str(LONGEST_LOG_BYTES)}
+        path = self._discovery.path(pod, "log")
+        return self._connection.text(path, subject=f"read the log of {pod}", query=query)
 
     def watch(
         self,

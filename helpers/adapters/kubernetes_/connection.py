@@ -61,6 +61,15 @@ class Connection:
         loaded: dict[str, Any] = json.loads(response.data)
         return loaded
 
+    def text(self, path: str, *, subject: str, query: Mapping[str, str]) -> str:
+        """The answer of a read that is no JSON.
+
+        Raises:
+            ClusterError: refused, or no answer within the bounds above.
+        """
+        response = self._send("GET", path, query, None, JSON, subject, READ_BOUND_SECONDS, preload=True)
+        return bytes(response.data).decode(errors="replace")
+
     def stream(
         self, path: str, *, subject: str, query: Mapping[str, str], silence_bound_seconds: float
     ) -> urllib3.BaseHTTPResponse:

@@ -56,6 +56,11 @@ def manager() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of tls.crt and tls.key; without it, plain HTTP.",
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="The cluster is asked what it would do, and nothing is done: jobs are taken and stay pending.",
+)
 def manager_run(
     estate_file: Path,
     kubeconfig: Path | None,
@@ -67,6 +72,7 @@ def manager_run(
     metrics_address: str,
     tokens: Path | None,
     tls: Path | None,
+    dry_run: bool,
 ) -> None:
     """Serve until stopped. The database's URL comes from the variable that the estate names; absent: SQLite, here."""
     app: Any = load_app("manager")
@@ -77,9 +83,14 @@ def manager_run(
     run |= {"tokens": tokens, "tls_folder": tls}
     if url := os.environ.get(settings.database_url_env, ""):
         run["database_url"] = url
-    cluster = None if no_kubernetes else connect_cluster(kubeconfig, context, log=app.manager_log())
-    engine = None if cluster is None else app.engine_of(settings, cluster)
-    app.run_manager(settings, app.RunSettings(**run), app.Outside(cluster, engine))
+    run["dry_run"] = dry_run
+    if no_kubernetes:
+        app.run_manager(settings, app.RunSettings(**run), app.Outside())
+        return
+    log = app.manager_log(dry_run=dry_run)
+    cluster, commands = connect_cluster(kubeconfig, context, log=log), app.connect_commands(kubeconfig, context)
+    with app.engine_of(settings, cluster, log, commands=commands, dry_run=dry_run) as engine:
+        app.run_manager(settings, app.RunSettings(**run), app.Outside(cluster, engine, app.utilisation_of(settings)))
 
 
 @manager.command("openapi")

@@ -80,7 +80,7 @@ def run_manager(
         Forbidden: the Lease may not be read or written.
     """
     clock = clock or SystemClock()
-    log = manager_log()
+    log = manager_log(dry_run=run.dry_run)
     log.info("started", settings=settings.model_dump(mode="json"), identity=run.identity)
     registry = new_registry(names.MANAGER_COMPONENT, installed_version())
     # Threads that put a long queue in order give way to those that answer requests sooner than they would.
@@ -132,9 +132,9 @@ def run_manager(
         ManagerLoop(ports, settings, purse, pulses[1].stop).run()
 
 
-def manager_log() -> JsonLog:
+def manager_log(*, dry_run: bool = False) -> JsonLog:
     """The component's log."""
-    return JsonLog(names.MANAGER_COMPONENT, version=installed_version(), dry_run=False, clock=SystemClock())
+    return JsonLog(names.MANAGER_COMPONENT, version=installed_version(), dry_run=dry_run, clock=SystemClock())
 
 
 def _wait(stopped: Callable[[], bool], clock: Clock) -> None:

@@ -38,6 +38,9 @@ class RunSettings(BaseModel):
     tls_folder: Path | None = None
     """Where tls.crt and tls.key lie; None: plain HTTP."""
 
+    dry_run: bool = False
+    """The cluster is asked what it would do, and nothing is done."""
+
     database_url: str = Field(default="sqlite:///gpumem-jobs.db", repr=False)
     """Holds a password, so it is never shown."""
 

@@ -13,6 +13,7 @@ from helpers.domain.estate.base import DnsLabel, DnsSubdomain
 from helpers.domain.estate.coordinator import SecretKey, VariableName
 from helpers.domain.estate.manager_platform import ManagerPlatform, ProjectPlatform
 from helpers.domain.estate.prices import Prices
+from helpers.domain.estate.texts import HttpUrl
 
 if TYPE_CHECKING:
     from helpers.domain.estate.model import Estate
@@ -44,6 +45,11 @@ class Manager(ManagerPlatform):
     policy: Literal["fifo", "priority", "fair_share"] = Field(
         default="fair_share", description="native only: the order of turns. fair_share heeds priorities, too."
     )
+    scheduler_gangs: bool = Field(
+        default=False,
+        description="native only: each job with workers is a PodGroup of the scheduler's own, so that nobody else can "
+        "take a place between two of its pods. Alpha in 1.36: feature gates GenericWorkload and GangScheduling.",
+    )
     projects: tuple[Project, ...] = Field(min_length=1, strict=False, description="Who may run jobs.")
     prices: Prices = Field(default_factory=Prices, description="What cards cost.")
     replicas: int = Field(default=2, ge=1, le=10, description="Pods that serve the API; one of them runs the loops.")
@@ -55,6 +61,11 @@ class Manager(ManagerPlatform):
     )
     max_duration_hours: float = Field(
         default=24.0, gt=0, le=720, description="A job that says nothing is stopped after it."
+    )
+    prometheus_url: HttpUrl | None = Field(
+        default=None,
+        description="The Prometheus that scrapes the exporter (or DCGM's): what jobs do with their GPUs. "
+        "Absent: nobody knows, and no job is idle.",
     )
     idle_ratio: float = Field(default=0.05, ge=0, lt=1, description="A job whose busiest GPU does less is idle.")
     idle_seconds: int = Field(default=1800, ge=60, le=86_400, description="A job idle for so long is stopped.")
@@ -90,3 +101,8 @@ def manager_problems(estate: Estate) -> Iterator[Problem]:
     if block.engine != "native" and block.policy != "fair_share":
         rule = f"with engine: {block.engine} the order is that engine's own, so policy would do nothing"
         yield Problem("manager.policy", block.policy, rule, "remove policy, or use engine: native")
+    if block.scheduler_gangs and (block.engine != "native" or estate.kubernetes.version != "1.36"):
+        rule = (
+            "the scheduler's PodGroup of scheduling.k8s.io/v1alpha2 is in Kubernetes 1.36 alone, and engine: native's"
+        )
+        yield Problem("manager.scheduler_gangs", "true", rule, "remove it: gangs are let go as a whole anyway")

@@ -37,6 +37,9 @@ class Phase(StrEnum):
     """It was let go, and lost its place: its pods were evicted, or its node went away."""
 
 
+LIVE = frozenset({Phase.HELD, Phase.STARTING, Phase.RUNNING})
+"""Phases in which objects hold, or may come to hold, GPUs."""
+
 _STATUS = {
     Phase.HELD: JobStatus.QUEUED,
     Phase.STARTING: JobStatus.PROVISIONING,
@@ -58,6 +61,7 @@ class JobObservation:
             nodes), because it is paid for from then on. None where no object says so.
         nodes: Where its pods are.
         pods: Their names.
+        hopeless: It failed by what was seen, and its objects would hold their GPUs on: they are taken away.
     """
 
     phase: Phase
@@ -65,6 +69,7 @@ class JobObservation:
     at: datetime | None = None
     nodes: tuple[str, ...] = ()
     pods: tuple[str, ...] = ()
+    hopeless: bool = False
 
 
 def steps_to(status: JobStatus, seen: JobObservation) -> tuple[JobStatus, ...]:

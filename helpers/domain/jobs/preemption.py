@@ -21,9 +21,9 @@ class Retry:
     reason: str
 
 
-def first_capacity(spec: JobSpec) -> Capacity:
-    """Spot where the job may be interrupted."""
-    return "spot" if spec.preemptible else "on-demand"
+def first_capacity(spec: JobSpec, *, offers_spot: bool = True) -> Capacity:
+    """Spot where the job may be interrupted, and there is any."""
+    return "spot" if spec.preemptible and offers_spot else "on-demand"
 
 
 def after_preemption(job: Job, now_at: datetime, most_retries_count: int = MOST_SPOT_RETRIES_COUNT) -> Retry:

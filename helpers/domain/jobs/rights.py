@@ -20,6 +20,26 @@ def manager_rights() -> tuple[Right, ...]:
     )
 
 
+def engine_rights(engine: str, *, scheduler_gangs: bool = False) -> tuple[Right, ...]:
+    """What the engine of that name does in the projects' namespaces, and what it looks at in the cluster."""
+    jobs = ("create", "get", "list", "watch", "delete")
+    rights = [
+        Right("", "nodes", ("list", "watch"), "what there is of each kind of card, and where room is"),
+        Right("batch", "jobs", jobs, "makes, follows and removes jobs' objects", "tenants"),
+        Right("", "pods", ("list", "watch"), "what became of a job's pods", "tenants"),
+        Right("", "pods/log", ("get",), "shows a job's output to its owner", "tenants"),
+        # The websocket is opened by a GET; the API server asks for both verbs.
+        Right("", "pods/exec", ("create", "get"), "tells a job by signal to save its state", "tenants"),
+        Right("", "events", ("create",), "says on a job's object what was done to it", "tenants"),
+    ]
+    if engine == "native":
+        rights.append(Right("batch", "jobs", ("patch",), "lets a job go", "tenants"))
+    if engine == "volcano" or scheduler_gangs:
+        group = "scheduling.volcano.sh" if engine == "volcano" else "scheduling.k8s.io"
+        rights.append(Right(group, "podgroups", ("create",), "all workers of a job or none", "tenants"))
+    return tuple(rights)
+
+
 def submitter_rights() -> tuple[Right, ...]:
     """What a user or ServiceAccount gets that may run jobs in a project, in the project's namespace."""
     why = "submits, lists, reads and cancels the project's jobs"

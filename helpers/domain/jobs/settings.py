@@ -6,11 +6,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from helpers.domain.estate.manager import Project
+from helpers.domain.estate.job_priorities import WORDS
+from helpers.domain.estate.manager import Manager, Project
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.prices import Prices
 from helpers.domain.jobs.limits import LimitRules
 from helpers.domain.jobs.ordering import Policy, Rules
+from helpers.domain.jobs.places import Place, places_of
 
 
 class ManagerSettings(BaseModel):
@@ -24,6 +26,7 @@ class ManagerSettings(BaseModel):
     prices: Prices = Prices()
     database_url_env: str = "GPUMEM_DATABASE_URL"
     max_duration_hours: float = 24.0
+    prometheus_url: str | None = None
     idle_ratio: float = 0.05
     idle_seconds: int = 1800
     aging_hours: float = 4.0
@@ -34,6 +37,28 @@ class ManagerSettings(BaseModel):
     """The extended resource that carries MiB, for jobs on shared cards."""
 
     label_prefix: str = ""
+    runtime_class: str = ""
+    """Of jobs' pods; empty: the cluster's own."""
+
+    places: tuple[Place, ...] = ()
+    """The estate's nodes, as far as jobs may ask for them. Empty: nothing is known, and nothing is refused."""
+
+    priority_classes: dict[str, str] = {}
+    """`{high, medium, low: PriorityClass}`; empty: pods of jobs have none."""
+
+    may_preempt: bool = False
+    """Whether one of these classes may take a running job's place."""
+
+    scheduler_gangs: bool = False
+    """native: jobs with workers are PodGroups of the scheduler's own."""
+
+    provisioning_class: str = ""
+    """kueue: admission waits for a ProvisioningRequest of this class."""
+
+    @property
+    def offers_spot(self) -> bool:
+        """Whether a job that may be interrupted can get spot capacity. Where nothing is known, it can."""
+        return not self.places or any(place.offers_spot for place in self.places)
 
     def project(self, name: str) -> Project | None:
         """The project of that name; None: it may run no jobs."""
@@ -69,6 +94,7 @@ def manager_settings(estate: Estate) -> ManagerSettings | None:
         prices=block.prices,
         database_url_env=block.database_url_env,
         max_duration_hours=block.max_duration_hours,
+        prometheus_url=block.prometheus_url,
         idle_ratio=block.idle_ratio,
         idle_seconds=block.idle_seconds,
         aging_hours=block.aging_hours,
@@ -77,4 +103,20 @@ def manager_settings(estate: Estate) -> ManagerSettings | None:
         tls_secret=block.tls_secret,
         resource=estate.resource,
         label_prefix=estate.label_prefix,
+        runtime_class=estate.runtime_class.name,
+        places=places_of(estate, block),
+        priority_classes=_classes(block),
+        may_preempt=may_preempt(estate, block),
+        scheduler_gangs=block.scheduler_gangs,
+        provisioning_class=block.queues.provisioning_class or "",
     )
+
+
+def may_preempt(estate: Estate, manager: Manager) -> bool:
+    """Whether a waiting job may take a running one's place: where one of its priority classes may evict."""
+    used = set(_classes(manager).values())
+    return any(item.preempt for item in estate.priority_classes if item.name in used)
+
+
+def _classes(manager: Manager) -> dict[str, str]:
+    return {word: manager.priorities.class_of(word) for word in WORDS} if manager.priorities else {}

@@ -6,6 +6,7 @@ Amounts are bytes (Prometheus base units). Every card series carries `gpu` and `
 
 from __future__ import annotations
 
+UTILIZATION = "gpu_utilization_ratio"
 POD_USED = "gpu_pod_memory_used_bytes"
 TOTAL = "gpu_memory_total_bytes"
 USED = "gpu_memory_used_bytes"

@@ -128,7 +128,7 @@ def _health(snapshot: Snapshot) -> list[Family]:
 
 
 def _sensors(snapshot: Snapshot) -> list[Family]:
-    load = Family("gpu_utilization_ratio", "Share of the last sample period in which a kernel ran, 0 to 1.")
+    load = Family(metric_names.UTILIZATION, "Share of the last sample period in which a kernel ran, 0 to 1.")
     heat = Family(metric_names.TEMPERATURE, "Temperature of the card.")
     power = Family("gpu_power_watts", "Power draw of the card.")
     ecc = Family("gpu_ecc_errors_total", "ECC errors over the card's life, by type.", "counter")

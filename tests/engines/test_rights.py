@@ -1,0 +1,149 @@
+"""No right too many: what fails where one verb is missing, with the rendered Roles' own rules, on a real API server."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.adapters.kubernetes_ import connect
+from helpers.adapters.kubernetes_.commands import connect_commands
+from helpers.domain.errors import DependencyError, Forbidden
+from helpers.domain.estate.model import Estate
+from helpers.domain.jobs.rights import engine_rights
+from helpers.domain.jobs.settings import ManagerSettings
+from helpers.ports.cluster import ObjectRef
+from helpers.rendering.objects import RenderedObject
+from helpers.rendering.render import render
+from lab.cluster import Lab
+from lab.jobs import LabManager, lab_manager, settings_of
+from lab.rights import grant_rights
+from tests.engines.scene import job_object, remove_jobs
+from tests.fakes.outside import FakeLog
+
+pytestmark = pytest.mark.lab
+
+HOME, PROJECT = "gpu-system", "vision"
+RIGHTS = engine_rights("native")
+
+
+@pytest.fixture
+def settings(job_estate: Estate) -> ManagerSettings:
+    found = settings_of(job_estate)
+    return found.model_copy(update={"projects": found.projects[:1]})
+
+
+@pytest.fixture
+def as_account(
+    jobs_lab: Lab, job_estate: Estate, settings: ManagerSettings, tmp_path: Path
+) -> Iterator[Callable[..., tuple[LabManager, Any]]]:
+    """A manager with the engine's rights, but for one; and what the account may ask for besides."""
+    with contextlib.ExitStack() as stack:
+
+        def made(without: str = "") -> tuple[LabManager, Any]:
+            places: list[Any] = [("cluster", ""), ("tenants", PROJECT)]
+            account = "manager" + without.replace(" ", "-").replace("/", "-")
+            kubeconfig = grant_rights(jobs_lab, HOME, account, RIGHTS, places, without=without)
+            cluster = connect(kubeconfig)
+            url = f"sqlite:///{tmp_path}/{account}.db"
+            manager = stack.enter_context(lab_manager(jobs_lab, settings, url, FakeLog(), cluster=cluster))
+            return manager, (cluster, kubeconfig)
+
+        yield made
+    remove_jobs(jobs_lab, job_estate)
+
+
+def lived(manager: LabManager) -> str:
+    """A whole life and a look at the log; the job's id."""
+    job_id = manager.submit(seconds=0.2, log="done")
+    manager.until_over(job_id, bound_seconds=15)
+    assert manager.statuses(job_id) == ["completed"]
+    assert manager.engine.logs(manager.job(job_id), tail_lines=1, worker=0) == "done\n"
+    manager.engine.remove(manager.job(job_id))
+    return job_id
+
+
+def test_the_rendered_roles_hold_these_rights_and_no_other(job_estate: Estate) -> None:
+    roles = {
+        (item.kind, item.manifest["metadata"].get("namespace", "")): item.manifest["rules"]
+        for item in render(job_estate).objects
+        if isinstance(item, RenderedObject)
+        and item.kind in ("Role", "ClusterRole")
+        and item.manifest["metadata"]["name"] == "gpumem-manager"
+    }
+    assert job_estate.manager is not None
+    wanted = [right.rule() for right in RIGHTS if right.scope == "tenants"]
+    for project in job_estate.manager.projects:
+        assert roles["Role", project.name] == wanted
+    everywhere = {resource for rule in roles["ClusterRole", ""] for resource in rule["resources"]}
+    assert everywhere == {"tokenreviews", "subjectaccessreviews", "nodes"}
+
+
+def test_with_all_rights_a_job_lives_and_is_removed(jobs_lab: Lab, as_account: Any) -> None:
+    manager, _ = as_account()
+    job_id = lived(manager)
+    assert job_object(jobs_lab, PROJECT, job_id) is None
+
+
+@pytest.mark.parametrize(
+    "without",
+    [
+        *(f"{verb} jobs" for verb in ("create", "get", "list", "watch", "patch", "delete")),
+        *("list pods", "watch pods", "get pods/log", "list nodes", "watch nodes"),
+    ],
+)
+def test_each_right_is_needed(as_account: Any, without: str) -> None:
+    manager, _ = as_account(without)
+    assert refusal_of(manager, lambda text: is_about(text, without))
+
+
+def refusal_of(manager: LabManager, wanted: Callable[[str], bool]) -> str:
+    """What a whole life runs into, by an error or in the log; LabError where it runs into nothing."""
+    log, found = manager.log, ""
+    assert isinstance(log, FakeLog)
+
+    def refused() -> bool:
+        nonlocal found
+        found = next((str(line.get("reason")) for _, _, line in log.lines if wanted(str(line.get("reason")))), "")
+        return bool(found) or all(status == "completed" for status in manager.statuses(job_id))
+
+    job_id = manager.submit(seconds=0.2)
+    try:
+        manager.until(refused)
+        if not found:
+            manager.engine.logs(manager.job(job_id), tail_lines=1, worker=0)
+            manager.engine.remove(manager.job(job_id))
+    except DependencyError as error:
+        found = str(error) if wanted(str(error)) else ""
+    return found
+
+
+def is_about(text: str, without: str) -> bool:
+    verb, resource = without.split()
+    return "403" in text and f'cannot {verb} resource "{resource}"' in text
+
+
+@pytest.mark.parametrize("verb", ["create", "get"])
+def test_a_signal_needs_both_verbs_of_exec(as_account: Any, verb: str) -> None:
+    _, (_, kubeconfig) = as_account(f"{verb} pods/exec")
+    pod = ObjectRef("v1", "Pod", "none", PROJECT)
+    with pytest.raises(Forbidden, match="pods/exec"):
+        connect_commands(kubeconfig).run(pod, "main", ["true"], 10)
+
+
+def test_without_events_jobs_live_and_the_log_says_so(as_account: Any) -> None:
+    manager, _ = as_account("create events")
+    lived(manager)
+
+
+@pytest.mark.parametrize(
+    ("kind", "namespace", "name"),
+    [("Secret", PROJECT, ""), ("Pod", "kube-system", ""), ("ConfigMap", PROJECT, ""), ("Secret", HOME, "")],
+)
+def test_it_can_read_nothing_else(as_account: Any, kind: str, namespace: str, name: str) -> None:
+    _, (cluster, _) = as_account()
+    with pytest.raises(Forbidden):
+        cluster.list(ObjectRef("v1", kind, name, namespace))

@@ -1,0 +1,118 @@
+"""What is kept of the API server's objects: true beside a watch that is late, and one that missed something."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from helpers.adapters.job_engines.watched import COMPARED_EVERY_SECONDS, Wanted, WatchedObjects
+from helpers.domain.errors import Forbidden
+from helpers.ports.cluster import ObjectRef, WatchEvent
+from lab.waiting import wait_for
+from tests.fakes.outside import FakeClock, FakeLog
+
+REF = ObjectRef("batch/v1", "Job", "", "vision")
+
+
+def job(uid: str, version: int, suspend: bool = True) -> dict[str, Any]:
+    head = {"name": uid, "namespace": "vision", "uid": uid, "resourceVersion": str(version)}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": head, "spec": {"suspend": suspend}}
+
+
+class LateCluster:
+    """`listed`: what a list answers; `told`: what the watch tells, when a test says so."""
+
+    def __init__(self) -> None:
+        self.listed: list[dict[str, Any]] = []
+        self.told: list[WatchEvent] = []
+        self.refused: Exception | None = None
+        self.more = threading.Event()
+
+    def list(self, ref: ObjectRef, *, label_selector: str = "") -> list[dict[str, Any]]:
+        return list(self.listed)
+
+    def watch(self, ref: ObjectRef, *, label_selector: str, trim: Any, stop: Any) -> Iterator[WatchEvent]:
+        given = 0
+        while not stop():
+            if self.refused is not None:
+                raise self.refused
+            while given < len(self.told):
+                yield self.told[given]
+                given += 1
+            self.more.wait(0.01)
+
+
+@pytest.fixture
+def cluster() -> LateCluster:
+    return LateCluster()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def watched(cluster: LateCluster, clock: FakeClock) -> Iterator[WatchedObjects]:
+    one = WatchedObjects(cluster, [Wanted(REF)], dict, clock, FakeLog())  # type: ignore[arg-type] # what it asks for
+    yield one
+    one.stop()
+
+
+def kept(watched: WatchedObjects) -> dict[str, bool]:
+    return {one["metadata"]["uid"]: one["spec"]["suspend"] for one in watched.all()}
+
+
+def test_the_first_look_has_what_is_there_whatever_the_watch_has_told(
+    cluster: LateCluster, watched: WatchedObjects
+) -> None:
+    cluster.listed = [job("a", 5)]
+    assert kept(watched) == {"a": True}
+
+
+def test_a_write_is_believed_before_the_watch_tells_of_it(cluster: LateCluster, watched: WatchedObjects) -> None:
+    cluster.listed = [job("a", 5)]
+    assert kept(watched) == {"a": True}
+    watched.put(job("a", 7, suspend=False))
+    cluster.told.append(WatchEvent("MODIFIED", job("a", 6)))  # from before the write
+    cluster.told.append(WatchEvent("ADDED", job("b", 8)))
+    wait_for(lambda: "b" in kept(watched))
+    assert kept(watched)["a"] is False
+
+
+def test_what_was_deleted_does_not_come_back_by_a_late_event(cluster: LateCluster, watched: WatchedObjects) -> None:
+    cluster.listed = [job("a", 5)]
+    assert kept(watched) == {"a": True}
+    watched.drop("a")
+    cluster.told += [WatchEvent("MODIFIED", job("a", 6)), WatchEvent("ADDED", job("b", 7))]
+    wait_for(lambda: "b" in kept(watched))
+    assert "a" not in kept(watched)
+
+
+def test_what_the_watch_missed_is_found_by_comparing(
+    cluster: LateCluster, watched: WatchedObjects, clock: FakeClock
+) -> None:
+    cluster.listed = [job("gone", 5), job("stays", 5)]
+    assert set(kept(watched)) == {"gone", "stays"}
+    cluster.listed = [job("stays", 9, suspend=False), job("new", 10)]
+    assert set(kept(watched)) == {"gone", "stays"}
+    clock.advance(COMPARED_EVERY_SECONDS)
+    assert kept(watched) == {"stays": False, "new": True}
+
+
+def test_a_watch_that_is_refused_is_said_at_every_look(cluster: LateCluster, watched: WatchedObjects) -> None:
+    cluster.refused = Forbidden("watch Job vision: 403")
+
+    def refused() -> bool:
+        try:
+            watched.all()
+        except Forbidden:
+            return True
+        return False
+
+    wait_for(refused)
+    with pytest.raises(Forbidden, match="403"):
+        watched.all()
