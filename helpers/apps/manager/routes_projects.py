@@ -10,7 +10,15 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from helpers.apps.manager.answers import refusals, shown
 from helpers.apps.manager.routes_jobs import PLAIN, After, Limit, ProjectIds, instant
-from helpers.apps.manager.views import (
+from helpers.apps.manager.views import event_view
+from helpers.apps.manager.world import ApiWorld
+from helpers.domain.cost.money import Month
+from helpers.domain.cost.price_table import CapacityType
+from helpers.domain.errors import Problem
+from helpers.domain.estate.manager import Project
+from helpers.domain.jobs.gpus import Pool
+from helpers.domain.jobs.problems import RequestInvalid
+from helpers.domain.jobs.views import (
     EventList,
     PriceList,
     PriceView,
@@ -20,15 +28,7 @@ from helpers.apps.manager.views import (
     QuotaList,
     QuotaView,
     UsageView,
-    event_view,
 )
-from helpers.apps.manager.world import ApiWorld
-from helpers.domain.cost.money import Month
-from helpers.domain.cost.price_table import CapacityType
-from helpers.domain.errors import Problem
-from helpers.domain.estate.manager import Project
-from helpers.domain.jobs.gpus import Pool
-from helpers.domain.jobs.problems import RequestInvalid
 from helpers.ports.leases import Caller
 from helpers.services.manager_money import total
 
