@@ -88,9 +88,7 @@ def job_text(job: JobView, events: Iterable[EventView]) -> str:
         "Submitted": f"{_instant(job.created_at)} by {job.submitted_by}",
         "Status": f"{_status(job.status, 'table')}" + (f": {job.reason}" if job.reason else ""),
         "Position": "" if job.queue_position is None else str(job.queue_position),
-        "Starts": f"{_instant(job.estimated_start_time)}, {job.estimate.start_basis}"
-        if job.estimated_start_time
-        else "",
+        "Starts": f"{_instant(starts_at)}, {job.estimate.start_basis}" if starts_at else "",
         "GPUs": gpus_text(job),
         "Capacity": f"{job.capacity_type}, attempt {job.attempt_count}",
         "Image": job.container.image,

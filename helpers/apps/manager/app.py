@@ -35,6 +35,7 @@ from helpers.ports.leadership import Leadership
 from helpers.ports.leases import Callers
 from helpers.ports.log import Log
 from helpers.ports.manager_metrics import JobUtilisation
+from helpers.services.manager_cards import CardBoard
 from helpers.services.manager_jobs import JobDesk
 from helpers.services.manager_loop import ManagerLoop, ManagerPorts
 from helpers.services.manager_money import Purse
@@ -93,9 +94,13 @@ def run_manager(
         threading.Thread(target=board.run, args=(pulse.stop,), name="queue", daemon=True).start()
         desk = JobDesk(store, outside.engine, settings, purse, clock)
         callers = _callers(settings, run, outside.cluster, clock)
+        cards = None
+        if outside.cluster is not None and outside.engine is not None:
+            cards = CardBoard(outside.cluster, outside.engine, board, clock)
         world = ApiWorld(
-            settings, store, desk, board, purse, outside.engine, callers, clock, log, metrics, registry, pulse.is_felt
-        )
+            settings, store, desk, board, purse, outside.engine, callers, clock, log, metrics, registry, pulse.is_felt,
+            cards,
+        )  # fmt: skip
         leadership = _leadership(run, outside.cluster, database, clock, log, stack)
         address = ListenAddress.parse(run.address)
         served = asgi_served(

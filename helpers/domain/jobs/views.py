@@ -185,3 +185,45 @@ class PriceList(View):
 
     table: str
     prices: list[PriceView]
+
+
+class CardPartView(View):
+    """What a job holds of one card."""
+
+    job_id: str | None = Field(description="null: a job of a project that the caller may not list.")
+    project_id: str | None
+    ratio: float = Field(description="0 to 1.")
+
+
+class NodeView(View):
+    """A node's cards, one way in which its jobs fit on them."""
+
+    node: str
+    gpu: str
+    cards: list[list[CardPartView]]
+    beyond: list[str] = Field(description="Jobs that found no card, because two looks did not agree.")
+
+
+class CardList(View):
+    """Every node that has cards."""
+
+    looked_at: datetime
+    nodes: list[NodeView]
+    unplaced: list[str] = Field(description="Your jobs that hold cards, and of which no node is known yet.")
+
+
+class ProjectSpending(View):
+    """What one project spent in each step."""
+
+    project_id: str
+    cost_usd: list[Usd] = Field(description="Of what has a price: at least this.")
+    cost_complete: bool
+
+
+class Spending(View):
+    """Money over time. The last step may be shorter."""
+
+    from_at: datetime
+    to_at: datetime
+    step_seconds: int
+    projects: list[ProjectSpending]
