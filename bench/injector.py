@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.admission_time import policy_figures
+from bench.machine import busy_seconds, cpu_seconds
 from helpers.domain import names
 from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE, AdmissionSettings, admission_settings
 from helpers.rendering.admission_webhook import webhook_objects
@@ -87,14 +88,14 @@ def measured(lab: cluster.Lab, root: Path, seconds: int) -> dict[str, Any]:
         # Trusted at the due time, served after it has settled: that shall be the middle.
         time.sleep(max(0.0, due_seconds + SETTLE_SECONDS - seconds / 2))
         before, load_before = rotations(server), os.getloadavg()[0]
-        cpu_before, busy_before, own_before = _cpu_seconds(server.process.pid), _busy_seconds(), time.process_time()
+        cpu_before, busy_before, own_before = cpu_seconds(server.process.pid), busy_seconds(), time.process_time()
         client = Client(api, port, reviews(settings))
         gc.collect()
         gc.freeze()
         gc.disable()  # of this process; the server's is on
         client.run(seconds)
-        cpu_ratio = (_cpu_seconds(server.process.pid) - cpu_before) / seconds
-        others_ratio = (_busy_seconds() - busy_before - time.process_time() + own_before) / seconds - cpu_ratio
+        cpu_ratio = (cpu_seconds(server.process.pid) - cpu_before) / seconds
+        others_ratio = (busy_seconds() - busy_before - time.process_time() + own_before) / seconds - cpu_ratio
         rotated, rss_mib = rotations(server) - before, _rss_mib(server.process.pid)
     ordered = sorted(client.took_ms)
     return {
@@ -321,17 +322,6 @@ def _at(text: str) -> float:
 
 def _quantile(ordered: list[float], share: float) -> float:
     return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2)
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _busy_seconds() -> float:
-    """CPU time that the whole machine has spent, idle and waiting apart (proc(5), stat)."""
-    fields = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def _rss_mib(pid: int) -> float:

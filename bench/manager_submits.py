@@ -25,6 +25,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
+from bench.machine import busy_seconds, cpu_seconds
 from helpers.adapters.sql_.connection import open_database
 from helpers.adapters.sql_.migrate import migrate
 from helpers.adapters.sql_.store import SqlJobStore
@@ -161,10 +162,10 @@ def submits(server: PostgresServer, rate: float, seconds: float) -> dict[str, An
     """So many submits a second for so long."""
     with _manager(server, "submits") as (process, store):
         requests: list[Request] = [("POST", PATH, body(n), f"run-{n}") for n in range(int(rate * seconds))]
-        before_seconds = _cpu_seconds(process.pid)
+        before_seconds, busy_before_seconds = cpu_seconds(process.pid), busy_seconds()
         with sending(process.port, rate, requests) as answers:
             found = answers()
-        used_seconds = _cpu_seconds(process.pid) - before_seconds
+        used_seconds, all_seconds = cpu_seconds(process.pid) - before_seconds, busy_seconds() - busy_before_seconds
         lag_count = store.outbox_count()
         drained_seconds = _drained(store)
         return {
@@ -173,6 +174,7 @@ def submits(server: PostgresServer, rate: float, seconds: float) -> dict[str, An
             "seconds": seconds,
             **found.figures(),
             "manager_cpu_cores": round(used_seconds / seconds, 2),
+            "machine_busy_cores": round(all_seconds / seconds, 2),
             "outbox_rows_at_end": lag_count,
             "outbox_drained_after_seconds": drained_seconds,
             **_kept(process, store, found.ids),
@@ -264,11 +266,6 @@ def _kept(process: ManagerProcess, store: SqlJobStore, acknowledged: Sequence[st
         "twice": len(acknowledged) - len(set(acknowledged)) + sum(count > 1 for count in made.values()),
         "without_objects": len(kept - process.objects()),
     }
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _load() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Has everything the tests start at hand before the first of them: no test's own time goes into a build.
 
-python -m lab.prepare
+python -m lab.prepare              what the tests need
+python -m lab.prepare --with-keda  KEDA as well; without it, the test on a real KEDA is skipped
 
 From an empty cache the cluster's programs take many minutes to build, longer than any test may take.
 """
@@ -13,7 +14,7 @@ import time
 from lab.errors import LabError
 from lab.fake_nvml.build import ensure_library
 from lab.programs import NoProgram, find_program
-from lab.toolchain import ON_REQUEST, ensure_tools
+from lab.toolchain import ON_REQUEST, ensure_keda, ensure_tools
 
 # What the tests run today; `find_program` knows more.
 PROGRAMS_OF_THE_TESTS = ("prometheus", "promtool", "containerd", "runc", "host-local", "busybox", "redis-server")
@@ -29,6 +30,8 @@ def main() -> int:
     try:
         ensure_tools(progress, extra=tuple(ON_REQUEST))
         ensure_library()
+        if "--with-keda" in sys.argv[1:]:
+            ensure_keda(progress)
     except LabError as error:
         print(error, file=sys.stderr)
         return 3

@@ -17,13 +17,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import LabError
 
 KUBERNETES_VERSION = "v1.36.1"
 GO_NEEDED = (1, 26)
-TOOLS_MODULE = Path(__file__).parent / "tools"
 
 # kubelet is pinned in go.mod but not built here: only a lab with real containers needs it.
 PACKAGES: dict[str, str] = {
@@ -50,6 +50,29 @@ LINKER_FLAGS = " ".join(
 )
 REPORT_EVERY_SECONDS = 10.0
 
+
+@dataclass(frozen=True)
+class ToolModule:
+    """Programs that are pinned together: the folder with their go.mod and go.sum, and how they are linked."""
+
+    title: str
+    folder: Path
+    packages: Mapping[str, str]
+    linker_flags: str
+
+
+CLUSTER = ToolModule(f"Kubernetes {KUBERNETES_VERSION}", Path(__file__).parent / "tools", PACKAGES, LINKER_FLAGS)
+# Another module graph, with other versions of Kubernetes's libraries: together they could not be pinned.
+KEDA = ToolModule(
+    "KEDA 2.21.0",
+    Path(__file__).parent / "tools_keda",
+    {
+        "keda-operator": "github.com/kedacore/keda/v2/cmd/operator",
+        "keda-adapter": "github.com/kedacore/keda/v2/cmd/adapter",
+    },
+    "-s -w",
+)
+
 Progress = Callable[[str], None]
 
 
@@ -60,12 +83,12 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpumem"
 
 
-def tools_folder() -> Path:
+def tools_folder(module: ToolModule = CLUSTER) -> Path:
     """Where the programs of this checkout's lock live; it need not exist yet."""
     digest = hashlib.sha256()
     for part in ("go.mod", "go.sum"):
-        digest.update((TOOLS_MODULE / part).read_bytes())
-    digest.update(LINKER_FLAGS.encode())
+        digest.update((module.folder / part).read_bytes())
+    digest.update(module.linker_flags.encode())
     return cache_root() / "lab-tools" / digest.hexdigest()[:16]
 
 
@@ -82,13 +105,32 @@ def ensure_tools(progress: Progress, extra: Sequence[str] = ()) -> dict[str, Pat
     given = _assets()
     packages = PACKAGES | {name: ON_REQUEST[name] for name in extra}
     wanted = {name: package for name, package in packages.items() if name not in given}
-    folder = tools_folder()
+    return _built(CLUSTER, wanted, progress) | given
+
+
+def ensure_keda(progress: Progress) -> dict[str, Path]:
+    """KEDA's operator and its metrics adapter by name, built first where they are missing.
+
+    Raises:
+        LabError: As `ensure_tools`.
+    """
+    return _built(KEDA, KEDA.packages, progress)
+
+
+def built_keda() -> dict[str, Path] | None:
+    """The same where somebody had them built; None otherwise, and nothing is built."""
+    folder = tools_folder(KEDA)
+    return None if _missing(folder, KEDA.packages) else {name: folder / name for name in KEDA.packages}
+
+
+def _built(module: ToolModule, wanted: Mapping[str, str], progress: Progress) -> dict[str, Path]:
+    folder = tools_folder(module)
     if _missing(folder, wanted):
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder.with_name(f"{folder.name}.lock"), progress):
             if missing := _missing(folder, wanted):  # another build may have made them meanwhile
-                _build(folder, missing, progress)
-    return {name: folder / name for name in wanted} | given
+                _build(module, folder, missing, progress)
+    return {name: folder / name for name in wanted}
 
 
 def _assets() -> dict[str, Path]:
@@ -116,10 +158,10 @@ def _lock(path: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _build(folder: Path, missing: Mapping[str, str], progress: Progress) -> None:
+def _build(module: ToolModule, folder: Path, missing: Mapping[str, str], progress: Progress) -> None:
     go = check_go()
     progress(
-        f"building {len(missing)} programs of Kubernetes {KUBERNETES_VERSION} with Go: "
+        f"building {len(missing)} programs of {module.title} with Go: "
         "the first build takes several minutes, later ones none"
     )
     started = time.monotonic()
@@ -130,9 +172,9 @@ def _build(folder: Path, missing: Mapping[str, str], progress: Progress) -> None
         target = Path(scratch)
         plain = {name: package for name, package in missing.items() if package.endswith(f"/{name}")}
         for name in missing.keys() - plain.keys():  # "go build" would call etcd "server"
-            _go_build(go, target / name, [missing[name]], target, len(missing), started, progress)
+            _go_build(go, module, target / name, [missing[name]], target, len(missing), started, progress)
         if plain:
-            _go_build(go, target, list(plain.values()), target, len(missing), started, progress)
+            _go_build(go, module, target, list(plain.values()), target, len(missing), started, progress)
         for name in missing:
             (target / name).replace(folder / name)
     progress(f"built {len(missing)} programs in {time.monotonic() - started:.0f} s")
@@ -163,12 +205,19 @@ def check_go() -> str:
 
 
 def _go_build(
-    go: str, output: Path, packages: Sequence[str], target: Path, count: int, started: float, progress: Progress
+    go: str,
+    module: ToolModule,
+    output: Path,
+    packages: Sequence[str],
+    target: Path,
+    count: int,
+    started: float,
+    progress: Progress,
 ) -> None:
-    command = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", LINKER_FLAGS]
+    command = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", module.linker_flags]
     command += ["-o", str(output) if len(packages) == 1 and output != target else f"{target}/", *packages]
     with tempfile.TemporaryFile("w+") as said:
-        build = subprocess.Popen(command, cwd=TOOLS_MODULE, stdout=said, stderr=said)
+        build = subprocess.Popen(command, cwd=module.folder, stdout=said, stderr=said)
         try:
             while True:
                 try:
@@ -185,6 +234,6 @@ def _go_build(
             said.seek(0)
             tail = "\n".join(said.read().splitlines()[-20:])
             raise LabError(
-                f"`go build` of {', '.join(packages)} in {TOOLS_MODULE} failed (exit {code}):\n{tail}\n"
+                f"`go build` of {', '.join(packages)} in {module.folder} failed (exit {code}):\n{tail}\n"
                 "check the network and the module proxy (GOPROXY), then try again"
             )

@@ -29,6 +29,9 @@ class PrometheusCoordinatorMetrics:
         self._closed = gauge("lane_closed", "1 for the reason why the lane is closed.", ["lane", "reason"])
         self._waiting = gauge("lane_waiting_jobs", "Jobs that could run if the lane were open.", ["lane"])
         self._active = gauge("lane_active_jobs", "Jobs that run.", ["lane"])
+        self._demand = gauge(
+            "lane_demand_jobs", "Jobs that run, or would if the lane's tenant were there with its memory.", ["lane"]
+        )
         self._paused = gauge(
             "lane_paused_seconds", "How long jobs have waited for the closed lane; 0: none do.", ["lane"]
         )
@@ -71,6 +74,12 @@ class PrometheusCoordinatorMetrics:
             self._waiting.labels(lane=lane).set(verdict.waiting_count)
             self._active.labels(lane=lane).set(verdict.active_count)
             self._paused.labels(lane=lane).set(paused_seconds.get(lane, 0.0))
+
+    def demands(self, demands: Mapping[str, int]) -> None:
+        """Shows them; what is not known is no series, and never 0."""
+        self._demand.clear()
+        for lane, jobs_count in demands.items():
+            self._demand.labels(lane=lane).set(jobs_count)
 
     def stands_by(self) -> None:
         """Takes the lanes' series away; those that alerts watch go back to 0."""

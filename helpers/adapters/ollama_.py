@@ -34,15 +34,16 @@ class OllamaEngines:
         problems: list[str] = []
         loaded: Mapping[str, int] | None = None
         free_mib: int | None = None
+        pods_mib: dict[tuple[str, str], int] = {}
         if rule.engine.ollama_url is not None:
             try:
                 loaded = self._loaded(rule.engine.ollama_url)
             except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
                 problems.append(f"Ollama does not answer: {error or type(error).__name__}")
         if rule.engine.exporter_url is not None:
-            free_mib, why = self._free(rule.node, rule.engine.exporter_url)
+            free_mib, pods_mib, why = self._measured(rule.node, rule.engine.exporter_url)
             problems += [why] if why else []
-        return EngineFacts(rule.engine.tenant, "; ".join(problems), loaded, free_mib)
+        return EngineFacts(rule.engine.tenant, "; ".join(problems), loaded, free_mib, pods_mib)
 
     def unload(self, rule: EngineRule, unload: Unload) -> str:
         """Asks; why it was not taken, empty where it was."""
@@ -58,15 +59,19 @@ class OllamaEngines:
         models = self._ask(url, "GET", "/api/ps")["models"] or []
         return {str(one["model"]): bytes_to_mib_rounded_up(int(one["size_vram"])) for one in models}
 
-    def _free(self, node: str, url: str) -> tuple[int | None, str]:
+    def _measured(self, node: str, url: str) -> tuple[int | None, dict[tuple[str, str], int], str]:
+        """The most free memory of one card, what each pod uses, and why neither is known."""
         (scrape,) = self._exporters.scrape([ExporterTarget(node, url)])
         if scrape.samples is None:
-            return None, f"the exporter of {node}: {scrape.problem}"
+            return None, {}, f"the exporter of {node}: {scrape.problem}"
         failed = [sample for sample in scrape.samples if not sample.ok]
         measured = [sample.free_mib for sample in scrape.samples if sample.ok and sample.free_mib is not None]
         if failed or not measured:
-            return None, f"the exporter of {node}: {failed[0].error if failed else 'no card is measured'}"
-        return max(measured), ""
+            return None, {}, f"the exporter of {node}: {failed[0].error if failed else 'no card is measured'}"
+        pods_mib: dict[tuple[str, str], int] = {}
+        for use in (use for sample in scrape.samples for use in sample.pods):
+            pods_mib[use.namespace, use.pod] = pods_mib.get((use.namespace, use.pod), 0) + use.used_mib
+        return max(measured), pods_mib, ""
 
     def _ask(self, url: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
         parts = urlsplit(url)

@@ -72,6 +72,7 @@ WEBHOOK_SERVICE = "gpu-webhook"
 WEBHOOK_SECRET = "gpu-webhook-certificate"  # noqa: S105 - the Secret's name
 WEBHOOK_CONFIGURATION = "gpu-directory-injector"
 
+KEDA_PAUSED_ANNOTATION = "autoscaling.keda.sh/paused"
 DEVICE_PLUGIN_CONFIG_LABEL = "nvidia.com/device-plugin.config"
 
 DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
@@ -93,6 +94,22 @@ def is_dns_subdomain(text: str) -> bool:
 def is_qualified_name(text: str) -> bool:
     """Whether `text` is a label or annotation key: `name` or `prefix/name`."""
     return re.fullmatch(QUALIFIED_NAME, text) is not None
+
+
+def scaled_object_name(gate: str) -> str:
+    """The ScaledObject of a demand gate that KEDA scales."""
+    return f"gpumem-{gate}"
+
+
+def is_pod_of(kind: str, workload: str, pod: str) -> bool:
+    """Whether a pod of that name is the workload's, by the name that its controller gives it."""
+    # pod-template-hash and the random tail use this alphabet (apimachinery util/rand).
+    tails = {
+        "Deployment": r"-[a-z0-9]{1,10}-[a-z0-9]{5}",
+        "StatefulSet": r"-[0-9]+",
+        "DaemonSet": r"-[a-z0-9]{5}",
+    }
+    return re.fullmatch(re.escape(workload) + tails.get(kind, ""), pod) is not None
 
 
 def released_replicas_annotation(label_prefix: str) -> str:

@@ -19,6 +19,10 @@ class CoordinatorMetrics(Protocol):
         """Every lane as the pass saw it; `{lane: seconds}` since when one is closed with jobs waiting."""
         ...
 
+    def demands(self, demands: Mapping[str, int]) -> None:
+        """`{lane: jobs}` that run or would; a lane that was not read is absent, and its series goes."""
+        ...
+
     def stands_by(self) -> None:
         """This process leads no more: what it saw of the lanes is history, and must not look like now."""
         ...

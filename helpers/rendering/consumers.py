@@ -9,6 +9,7 @@ from typing import Any
 
 from helpers.domain.budget import budget_fields, workload_identity
 from helpers.domain.capacity import capacity_settings
+from helpers.domain.demand_gates.rules import first_replicas
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenant_labels import rendered_labels
 from helpers.domain.estate.tenants import Tenant
@@ -144,6 +145,7 @@ def _tenant_steps(estate: Estate, tenant: Tenant) -> Iterator[Step]:
         numbers = budget_fields(estate, tenant).to_triggers()
         yield Step(1, "tenants", address_of("budget", tenant.name), ("budget", "set"), numbers, "create", (unset,))
     elif tenant.apply == "create" and tenant.workload.kind in _SCALABLE:
-        replicas = {**identity, "replicas": str(tenant.replicas_count), "label_prefix": estate.label_prefix}
+        count = str(first_replicas(estate, tenant))
+        replicas = {**identity, "replicas": count, "label_prefix": estate.label_prefix}
         after = (address_of("tenant", tenant.name),)
         yield Step(1, "tenants", address_of("replicas", tenant.name), ("replicas", "set"), replicas, "create", after)

@@ -1,4 +1,4 @@
-"""The alerts about lanes, leases and their coordinator."""
+"""The alerts about lanes, leases, demand gates and their coordinator."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ LEAST_COORDINATOR_LATE_SECONDS = 60
 FALLBACK_FOR_SECONDS = 60
 # A process that was told to give memory back may take so long; so may a leader that is being followed.
 LEASE_OVERDUE_SECONDS = 60
+# Windows and queues open a gate a few times in a day; a reload of a model takes a minute each time.
+GATE_OPENS_PER_HOUR = 4
+GATE_FAILED_WINDOW = "15m"
 
 
 def coordinator_alerts(coordinator: Coordinator) -> tuple[Alert, ...]:
@@ -66,5 +69,25 @@ def lease_alerts() -> tuple[Alert, ...]:
             f"Cause {{{{ $labels.cause }}}}: no pass over the leases was finished within "
             f"{LEAST_COORDINATOR_LATE_SECONDS} s. Who holds one goes on as long as it is renewed; who asks waits.",
             for_seconds=FALLBACK_FOR_SECONDS,
+        ),
+    )
+
+
+def gate_alerts() -> tuple[Alert, ...]:
+    """About demand gates."""
+    # Every series begins at 0, so `increase` sees the first act, too. Each coordinator counts its own.
+    one = "max by (gate, act, instance)"
+    opened = f'{one} (increase({q.GATE_ACTS}{{act="open", outcome="done"}}[1h]))'
+    failed = f'{one} (increase({q.GATE_ACTS}{{outcome="failed"}}[{GATE_FAILED_WINDOW}]))'
+    # Half an act less: extrapolation makes 3.99 of 4.
+    flaps = f"sum by (gate) ({opened}) > {GATE_OPENS_PER_HOUR - 0.5:g}"
+    return (
+        Alert(
+            "GPUDemandGateUnsteady",
+            q.with_cause([("flaps", flaps), ("fails", f"sum by (gate) ({failed}) > 0")]),
+            "warning",
+            "The demand gate {{ $labels.gate }} does not come to rest.",
+            f"Cause {{{{ $labels.cause }}}}. flaps: it opened {GATE_OPENS_PER_HOUR} times or more within an hour, "
+            "and its workload starts anew each time. fails: the API refuses to scale its workload.",
         ),
     )

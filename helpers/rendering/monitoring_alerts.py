@@ -6,6 +6,7 @@ own settings, the resource and the reserves those that are advertised.
 
 from __future__ import annotations
 
+from helpers.domain.demand_gates.rules import gate_rules
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.monitoring import JOB_EXPORTER, Monitoring
 from helpers.domain.watchdog.facts import Outcome
@@ -13,7 +14,7 @@ from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering import monitoring_queries as q
 from helpers.rendering.admission_webhook import runs_webhook
 from helpers.rendering.alert import Alert
-from helpers.rendering.coordinator_alerts import coordinator_alerts, lease_alerts
+from helpers.rendering.coordinator_alerts import coordinator_alerts, gate_alerts, lease_alerts
 from helpers.rendering.webhook_alerts import webhook_alerts
 
 # The capacity watch looks at every node at least every 300 s; three such looks may fail.
@@ -44,6 +45,7 @@ def monitoring_alerts(estate: Estate, settings: WatchdogSettings, monitoring: Mo
         *(webhook_alerts() if runs_webhook(estate) else ()),
         *(coordinator_alerts(estate.coordinator) if estate.coordinator is not None else ()),
         *(lease_alerts() if estate.coordinator is not None and estate.coordinator.leases is not None else ()),
+        *(gate_alerts() if gate_rules(estate, "coordinator") else ()),
     )
 
 

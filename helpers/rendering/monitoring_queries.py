@@ -24,6 +24,7 @@ TEMPERATURE = metric_names.TEMPERATURE
 CARD_UP = metric_names.SAMPLE_UP
 SAMPLE_TIMESTAMP = metric_names.SAMPLE_TIMESTAMP
 XID_EVENTS = metric_names.XID_EVENTS
+ATTRIBUTION_UP = metric_names.ATTRIBUTION_UP
 # As `helpers.domain.telemetry.metrics` writes it; a test holds every name here against its output.
 TELEMETRY_UP = "gpu_telemetry_up"
 # As `helpers.adapters.metrics` writes them for the capacity watch.
@@ -37,6 +38,8 @@ DRY_RUN = "gpumem_watchdog_dry_run"
 # The coordinator's.
 COORDINATOR_PASS = "gpumem_coordinator_last_pass_timestamp_seconds"  # noqa: S105 - over the queues, no secret
 LANE_PAUSED = "gpumem_coordinator_lane_paused_seconds"
+LANE_DEMAND = "gpumem_coordinator_lane_demand_jobs"
+GATE_ACTS = "gpumem_coordinator_gate_acts_total"
 FALLBACK = "gpumem_coordinator_fallback_active"
 LEASE_PASS = "gpumem_lease_last_pass_timestamp_seconds"  # noqa: S105 - over the leases, no secret
 LEASE_OVERDUE = "gpumem_lease_overdue_seconds"
@@ -100,8 +103,12 @@ def nodes_without_number(estate: Estate) -> str:
 def pods_of_elastic_tenants(estate: Estate) -> str:
     """The series of pods that may wait by design; empty where no tenant is elastic."""
     elastic = sorted((tenant for tenant in estate.tenants if tenant.elastic), key=lambda tenant: tenant.key)
-    one = [f'{POD_UNSCHEDULABLE}{{namespace="{tenant.namespace}", pod=~"{_pods_of(tenant)}"}}' for tenant in elastic]
-    return " or ".join(one)
+    return " or ".join(f"{POD_UNSCHEDULABLE}{pods_of_tenant(tenant)}" for tenant in elastic)
+
+
+def pods_of_tenant(tenant: Tenant) -> str:
+    """Matchers of the series of its pods."""
+    return f'{{namespace="{tenant.namespace}", pod=~"{_pods_of(tenant)}"}}'
 
 
 def grown(series: str, window: str) -> str:

@@ -1,4 +1,4 @@
-"""Wave 2: what works on top of cards and tenants: the coordinator."""
+"""Wave 2: what works on top of cards and tenants: the coordinator, its rights over gated tenants, ScaledObjects."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from helpers.domain import names
 from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE
+from helpers.domain.demand_gates.rights import gate_rights
 from helpers.domain.estate.coordinator import SecretKey
 from helpers.domain.estate.model import Estate
 from helpers.domain.lanes.rights import coordinator_rights
@@ -16,6 +17,7 @@ from helpers.domain.leases.rights import holder_rights, serving_rights
 from helpers.domain.leases.settings import LeaseSettings
 from helpers.domain.rights import policy_rules
 from helpers.rendering.objects import RenderedObject, address_of
+from helpers.rendering.scaled_objects import scaled_objects
 from helpers.rendering.templates import render_template
 
 
@@ -51,7 +53,11 @@ def platform_objects(estate: Estate) -> Iterator[RenderedObject]:
         "tls_path": names.LEASE_TLS_PATH,
     }
     yield from render_template(2, "coordinator/rbac.yaml.j2", **context)
+    yield from render_template(2, "coordinator/gates.yaml.j2", **context, gate_roles=_gate_roles(settings))
     yield from render_template(2, "coordinator/deployment.yaml.j2", **context)
+    yield from render_template(
+        2, "coordinator/scaled-objects.yaml.j2", **context, scaled_objects=scaled_objects(estate)
+    )
     if leases is not None:
         yield from render_template(2, "coordinator/leases.yaml.j2", **context, **_lease_context(leases))
 
@@ -85,6 +91,20 @@ def _secrets(settings: CoordinatorSettings) -> list[tuple[str, SecretKey]]:
     if settings.immich is not None:
         found.append((settings.immich.api_key_env, settings.immich.api_key_secret))
     return [(variable, secret) for variable, secret in found if secret is not None]
+
+
+def _gate_roles(settings: CoordinatorSettings) -> list[tuple[str, str, str, list[dict[str, Any]]]]:
+    """Namespace, addresses of Role and RoleBinding, rules: one for each namespace with a gated tenant."""
+    namespaces = sorted({rule.workload.namespace for rule in settings.gates})
+    return [
+        (
+            namespace,
+            address_of("gate-role", namespace),
+            address_of("gate-role-binding", namespace),
+            policy_rules(gate_rights(settings.gates, namespace), "tenants"),
+        )
+        for namespace in namespaces
+    ]
 
 
 def coordinator_arguments(leases: LeaseSettings | None = None) -> list[str]:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from helpers.domain.errors import DependencyError
 from helpers.domain.lanes.board import board
 from helpers.domain.lanes.clients import ClientName, Refusal
-from helpers.domain.lanes.decision import Decision, LaneVerdict, Pause, client_of, decide, is_busy
+from helpers.domain.lanes.decision import Decision, LaneVerdict, Pause, client_of, decide, demands, is_busy
 from helpers.domain.lanes.durations import Durations
 from helpers.domain.lanes.engines import held_lanes, measured_mib, to_unload
 from helpers.domain.lanes.facts import QueueFacts, Situation
@@ -83,6 +83,8 @@ class Coordinator:
         self._closed_seconds: dict[str, float] = {}
         self._next_seconds = float("-inf")
         self.verdicts: tuple[LaneVerdict, ...] = ()
+        self.demands: Mapping[str, int] = {}
+        """`{lane: jobs}` as the last pass saw them; empty where this process does not know."""
         self.lane_uses: tuple[LaneUse, ...] | None = None
         """Lanes whose jobs run; None: this process does not look at the queues now."""
 
@@ -149,6 +151,7 @@ class Coordinator:
         now = replace(now, busy_seconds=dict(self._busy_seconds), held=held_lanes(self._settings, now, facts))
         verdicts, decisions = decide(self._settings, now)
         self._say(verdicts)
+        self._demand(demands(self._settings, now, verdicts))
         self._publish(verdicts, away, now)
         failed_count = self._executor.carry_out(decisions, queues)
         self._executor.warm(self._clients(queues))
@@ -174,6 +177,7 @@ class Coordinator:
             self._ports.engines.wish(())
             self._ports.metrics.stands_by()
         self._led = self._reads = False
+        self._demand({})
         self.lane_uses = None
 
     def _take_over(self) -> None:
@@ -196,10 +200,16 @@ class Coordinator:
             self._ports.log.warning("redis_does_not_answer", reason=str(error))
         self._ports.metrics.passed(self._ports.clock.now_at().timestamp(), False)
         self._reads = False
+        self._demand({})
         self.lane_uses = None
         # Wishes of a state that nobody sees any more.
         self._ports.engines.wish(())
         self._ports.clock.sleep_seconds(_FAILED_SECONDS)
+
+    def _demand(self, found: Mapping[str, int]) -> None:
+        if found != self.demands:
+            self.demands = found
+            self._ports.metrics.demands(found)
 
     def _note_busy(self, now: Situation, events: tuple[QueueEvent, ...]) -> None:
         for event in events:

@@ -67,6 +67,11 @@ class LeaseKeeper:
         """The book as it was read last."""
         return self._book
 
+    @property
+    def cards(self) -> Cards:
+        """The cards as they were measured last."""
+        return self._ports.cards
+
     def ask(self, request: LeaseRequest, holder: Holder) -> Lease:
         """Enters the request, and decides it at once where this process leads. Asked twice, it is one lease.
 

@@ -24,6 +24,16 @@ SETTLE_SECONDS = 10.0
 GONE_SECONDS = 30.0
 
 
+_STEADY = frozenset(
+    {
+        (JobStatus.QUEUED, Phase.HELD),
+        (JobStatus.PROVISIONING, Phase.STARTING),
+        (JobStatus.RUNNING, Phase.RUNNING),
+        (JobStatus.RUNNING, Phase.STARTING),
+    }
+)
+
+
 @dataclass
 class Follower:
     """Brings jobs to where the cluster has them."""
@@ -36,6 +46,13 @@ class Follower:
     metrics: ManagerMetrics
     spot_retries: int
     _away_since_seconds: dict[str, float] = field(default_factory=dict)
+
+    def concerns(self, row: QueueRow, seen: Mapping[str, JobObservation]) -> bool:
+        """Whether there may be something to do about it; for nearly all of a long queue there is not."""
+        found = seen.get(row.job_id)
+        if found is None:
+            return row.status is not JobStatus.PENDING  # the outbox makes those
+        return row.job_id in self._away_since_seconds or (row.status, found.phase) not in _STEADY
 
     def follow(self, row: QueueRow, seen: Mapping[str, JobObservation]) -> bool:
         """Writes what has happened to one job since; whether anything has."""

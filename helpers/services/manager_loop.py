@@ -27,8 +27,8 @@ from helpers.services.manager_outbox import BATCH_COUNT, OutboxDrain
 from helpers.services.manager_queue import holding_of, waiting_of
 
 TURN_SECONDS = 1.0
-# A turn over thousands of jobs may take at most this part of a core.
-_TURN_SHARE = 0.2
+# A turn over thousands of jobs may take at most this part of a core: requests wait for the same interpreter.
+_TURN_SHARE = 0.05
 OUTBOX_SECONDS = 0.25
 
 
@@ -99,7 +99,8 @@ class ManagerLoop:
         rows = list(self._ports.store.queue())
         seen = self._ports.engine.observe()
         self._follower.forget_others(rows)
-        moved = [row for row in rows if self._safely(row.job_id, lambda row=row: self._follower.follow(row, seen))]  # type: ignore[misc]
+        news = [row for row in rows if self._follower.concerns(row, seen)]
+        moved = [row for row in news if self._safely(row.job_id, lambda row=row: self._follower.follow(row, seen))]  # type: ignore[misc]
         if moved:
             rows = list(self._ports.store.queue())
         if not self._ports.engine.lets_go_itself():

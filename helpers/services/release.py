@@ -22,8 +22,13 @@ _TRIES_COUNT = 5
 _Decision = tuple[dict[str, Any] | None, str]
 
 
-def release(cluster: Cluster, identity: WorkloadIdentity, label_prefix: str, *, dry_run: bool = False) -> Outcome:
+def release(
+    cluster: Cluster, identity: WorkloadIdentity, label_prefix: str, *, gated: bool = False, dry_run: bool = False
+) -> Outcome:
     """Scales the workload to 0 and remembers its replicas on it. A second run keeps what is remembered.
+
+    `gated`: a demand gate scales it, so one that has no replicas now is marked as well: the gate leaves
+    it alone until it is restored.
 
     Raises:
         CheckFailed: the workload is not there, or is a DaemonSet.
@@ -35,6 +40,9 @@ def release(cluster: Cluster, identity: WorkloadIdentity, label_prefix: str, *, 
     def decide(found: Manifest) -> _Decision:
         replicas, remembered = _replicas(found), _remembered(found, annotation, subject)
         if replicas == 0:
+            if remembered is None and gated:
+                held: dict[str, Any] = {"metadata": {"annotations": {annotation: "1"}}}
+                return held, f"{subject}: its gate is closed, and leaves it so until `restore`"
             if remembered is None:
                 return None, f"{subject} has no replicas; there is nothing to release"
             return None, f"{subject} is released already and goes back to {remembered} replicas"
@@ -45,8 +53,12 @@ def release(cluster: Cluster, identity: WorkloadIdentity, label_prefix: str, *, 
     return _change(cluster, identity, decide, names.FIELD_MANAGER_RELEASE, dry_run=dry_run)
 
 
-def restore(cluster: Cluster, identity: WorkloadIdentity, label_prefix: str, *, dry_run: bool = False) -> Outcome:
+def restore(
+    cluster: Cluster, identity: WorkloadIdentity, label_prefix: str, *, gated: bool = False, dry_run: bool = False
+) -> Outcome:
     """Scales the workload back to what `release` remembered, and forgets that.
+
+    `gated`: it is only forgotten; the demand gate scales it when there is room and a use for it.
 
     Raises:
         CheckFailed: the workload is not there, is a DaemonSet, or was not released.
@@ -62,8 +74,10 @@ def restore(cluster: Cluster, identity: WorkloadIdentity, label_prefix: str, *, 
                 f"{subject} was not released (no annotation {annotation}) and has {_replicas(found)} replicas. "
                 "Scale it by hand if that is not what you want."
             )
-        patch = {"metadata": {"annotations": {annotation: None}}, "spec": {"replicas": remembered}}
-        return patch, f"{subject}: restored to {remembered} replicas"
+        forgotten: dict[str, Any] = {"metadata": {"annotations": {annotation: None}}}
+        if gated:
+            return forgotten, f"{subject}: given back to its gate"
+        return {**forgotten, "spec": {"replicas": remembered}}, f"{subject}: restored to {remembered} replicas"
 
     return _change(cluster, identity, decide, names.FIELD_MANAGER_RELEASE, dry_run=dry_run)
 
@@ -82,6 +96,8 @@ def set_replicas(
 
     def decide(found: Manifest) -> _Decision:
         current, remembered = _replicas(found), _remembered(found, annotation, subject)
+        if current == replicas == 0:  # a gated tenant's; one that is released stays so
+            return None, f"{subject} has 0 replicas already"
         if current == 0 and remembered is not None:
             if remembered == replicas:
                 return None, f"{subject} is released and goes back to {replicas} replicas already"

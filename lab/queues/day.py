@@ -19,7 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from helpers.domain.estate.coordinator import Lane, LaneWindow, Redis
+from helpers.domain.estate.coordinator import Lane, Redis
+from helpers.domain.estate.windows import LaneWindow
 from helpers.domain.lanes.settings import CoordinatorSettings, LaneRule
 from lab.queues.apps import HELPER, App, app, wait_until
 from lab.queues.observer import Observer, Seen, observer

@@ -82,6 +82,11 @@ def test_what_the_watchdog_guide_says_about_the_floor_is_the_examples() -> None:
     assert all(one.watchdog.floor_mib < max(tenant.budget_mib for tenant in one.tenants) for one in shipped)
 
 
+def test_every_adr_has_a_number_of_its_own() -> None:
+    numbers = [path.name.partition("-")[0] for path in ADRS]
+    assert len(set(numbers)) == len(numbers), numbers
+
+
 @pytest.mark.parametrize("path", ADRS, ids=lambda path: path.stem)
 def test_every_adr_has_the_short_form(path: Path) -> None:
     _, front, body = path.read_text().split("---\n", 2)

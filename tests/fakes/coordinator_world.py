@@ -33,6 +33,7 @@ class FakeCoordinatorMetrics:
         self.yields: list[tuple[str, str]] = []
         self.away: dict[str, bool] = {}
         self.stood_by_count = 0
+        self.demanded: dict[str, int] = {}
         self.leading: bool | None = None
         self.answered: list[bool] = []
 
@@ -41,6 +42,9 @@ class FakeCoordinatorMetrics:
 
     def lanes(self, verdicts: Sequence[LaneVerdict], paused_seconds: Mapping[str, float]) -> None:
         assert set(paused_seconds) <= {verdict.lane for verdict in verdicts}
+
+    def demands(self, demands: Mapping[str, int]) -> None:
+        self.demanded = dict(demands)
 
     def stands_by(self) -> None:
         self.stood_by_count += 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from helpers.domain.estate.coordinator import Lane, LaneWindow, Redis
+from helpers.domain.estate.coordinator import Lane, Redis
+from helpers.domain.estate.windows import LaneWindow
 from helpers.domain.lanes.facts import PauseMark, QueueFacts, Situation
 from helpers.domain.lanes.settings import CoordinatorSettings, LaneRule
 

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from helpers.adapters.redis_.board import LEADER_KEY, mark_key
-from helpers.domain.estate.coordinator import LaneWindow
+from helpers.domain.estate.windows import LaneWindow
 from lab.queues.apps import app, wait_until
 from lab.queues.coordinators import CoordinatorProcess, coordinator
 from lab.redis_server import RedisServer
@@ -88,6 +88,23 @@ def test_a_person_who_pauses_what_is_paused_already_takes_it_over(
         wait_until(lambda: 1 in application.ended("ai-realtime"), "realtime has ended")
         time.sleep(3 * SETTLE_SECONDS)
         assert is_paused(client)
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(
+    redis_box: RedisServer, client: redis.Redis, tmp_path: Path
+) -> None:
+    """Not even the key of who leads: it must not keep a coordinator that does something from leading."""
+    declared = lanes(redis_box.url).model_copy(update={"dry_run": True})
+    with app(redis_box.url, 5) as application, coordinator(declared, tmp_path) as running:
+        started(application)
+        application.add("ai-realtime", 1, ms=1000)
+        wait_until(lambda: client.llen("bull:ai-realtime:active") == 1, "realtime is active")
+        application.add("ai-batch", 1, 2)
+        wait_until(lambda: application.ended("ai-batch") == [0, 1, 2], "batch goes on beside it")
+        wait_until(lambda: bool(running.of("would_pause")), "said")
+        assert not is_paused(client)
+        assert client.keys("gpumem:*") == []
+        assert {line["dry_run"] for line in running.log} == {True}
 
 
 def test_queues_of_no_lane_are_never_touched(redis_box: RedisServer, client: redis.Redis, tmp_path: Path) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from email import message_from_bytes, policy
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from helpers.domain.cost.budget_alerts import NEAR_RATIO, BudgetAlert
 from helpers.domain.cost.budget_messages import email_message, slack_message
 from helpers.domain.cost.money import Month
 from helpers.domain.errors import DependencyError, InputError
+from tests.fakes.http_server import QuietHandler, serving_http
 
 LOOPBACK = "127.0.0.1"
 ALERT = BudgetAlert("ml", Month(2026, 3), NEAR_RATIO, Decimal(100), Decimal(85), complete=True)
@@ -50,8 +49,8 @@ class Hook:
 def hook() -> Iterator[Hook]:
     state = Hook()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             state.came.append((self.path, str(self.headers["Content-Type"]), body))
             self.send_response(state.status)
@@ -60,16 +59,8 @@ def hook() -> Iterator[Hook]:
             self.end_headers()
             self.wfile.write(b"ok" if state.status < 300 else b"invalid_payload\n")
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
-    state.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield state
-    server.shutdown()
-    server.server_close()
+    with serving_http(Handler) as state.port:
+        yield state
 
 
 def test_the_webhook_gets_slacks_form_as_json(hook: Hook) -> None:

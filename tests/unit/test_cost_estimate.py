@@ -29,6 +29,8 @@ TEN_RUNS = [hours * HOUR for hours in (10, 2, 3, 1, 5, 4, 7, 6, 9, 8)]
         ("stopped at its limit", WholeCards(2), TEN_RUNS, 4, None, "2", "8", "32", "measured", "medium"),  # 2 x 4 h x 4
         ("stopped at its budget", WholeCards(1), TEN_RUNS, None, "20", "1", "5", "20", "measured", "medium"),
         ("a quarter card", CardMemory(4096, 16384), TEN_RUNS, None, None, "0.25", "1.25", "9", "measured", "medium"),
+        # Rounded once, for all workers: an hour of 1 MiB alone would be 0.0001 or nothing.
+        ("16384 x 1 MiB", CardMemory(1, 16384, 16384), TEN_RUNS, None, None, "1", "5", "36", "measured", "medium"),
         ("four runs are too few", WholeCards(1), TEN_RUNS[:4], 24, None, None, None, "96", "max_duration", "low"),
         ("never run, 100 USD at most", WholeCards(4), [], 24, "100", None, None, "100", "max_duration", "low"),
         ("never run, only a budget", WholeCards(4), [], None, "100", None, None, "100", "max_duration", "low"),
@@ -76,3 +78,9 @@ def test_the_references_request_of_four_a100_for_a_day() -> None:
     without_budget = estimate(WholeCards(4), prices, [], 24 * HOUR)
     assert without_budget.high_usd == Decimal("329.3646")
     assert estimate(WholeCards(4), prices, [], 24 * HOUR, Decimal("100")).high_usd == Decimal(100)
+
+
+def test_spot_that_is_dearer_is_still_where_a_preemptible_job_begins() -> None:
+    card = {"gpu": "T4_16GB", "usd_per_hour": 1, "spot_usd_per_hour": 2, "source": "by hand"}
+    history = history_of(Prices.model_validate({"cards": [card]}))
+    assert price_range(history, ["T4_16GB"], NOW, preemptible=True) == PriceRange(Decimal(1), Decimal(2), Decimal(2))

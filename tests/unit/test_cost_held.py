@@ -61,6 +61,7 @@ def segment(**fields: Any) -> Segment:
         ("four cards, half an hour", {"quantity": WholeCards(4), "to_at": NOON + hours(0.5)}, "2.0000"),
         ("a second is a 3600th", {"to_at": NOON + timedelta(seconds=1)}, "0.0003"),
         ("20 of 80 GiB are a quarter", {"quantity": CardMemory(20480, 81920)}, "0.2500"),
+        ("a quarter each for three workers", {"quantity": CardMemory(20480, 81920, 3)}, "0.7500"),
         ("held for no time", {"to_at": NOON}, "0.0000"),
         ("dearer from noon on", {"capacity_type": ON_DEMAND, "from_at": NOON - hours(2)}, "12.0000"),  # 2x3 + 1x6
         (
@@ -130,5 +131,7 @@ def test_a_segment_that_cannot_be_is_refused(fields: dict[str, Any], message: st
 def test_an_amount_that_cannot_be_held_is_refused() -> None:
     with pytest.raises(ValueError, match="count = 0: at least one card"):
         WholeCards(0)
+    with pytest.raises(ValueError, match="count = 0: at least one card"):
+        CardMemory(1, 8192, 0)
     with pytest.raises(ValueError, match="budget_mib = 9000: 1 to the card's physical_mib, 8192"):
         CardMemory(9000, 8192)

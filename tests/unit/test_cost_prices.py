@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -61,6 +61,8 @@ def test_the_references_slips_are_noted_where_they_stand() -> None:
     assert "the L40S is g6e's" in REFERENCE.row("L40S_48GB").note
     assert (AWS.row("A100_40GB").instance_type, AWS.row("L40S_48GB").instance_type[:3]) == ("p4d.24xlarge", "g6e")
     assert DEFAULT is AWS
+    assert Prices().table == DEFAULT.name
+    assert set(TABLES) == set(get_args(Prices.model_fields["table"].annotation))
 
 
 def test_a_card_has_at_least_the_memory_that_the_tables_assume() -> None:
@@ -113,6 +115,7 @@ def test_without_a_word_the_default_table_always_holds() -> None:
         ({"spot_discount_ratio": "0.5"}, "T4_16GB", SPOT, "0.263", "0.263"),
         ({"cards": [card("T4_16GB", 0.4)]}, "T4_16GB", ON_DEMAND, "0.4", "0.4"),
         ({"cards": [card("T4_16GB", 0.4)]}, "T4_16GB", SPOT, "0.12", "0.12"),
+        ({"cards": [card("T4_16GB", 1e-05)]}, "T4_16GB", ON_DEMAND, "0.00001", "0.00001"),
         ({"cards": [card("T4_16GB", 0.4, spot_usd_per_hour="0.1")]}, "T4_16GB", SPOT, "0.1", "0.1"),
         ({"cards": [card("T4_16GB", 1, **{"from": date(2026, 12, 1)})]}, "T4_16GB", ON_DEMAND, "0.526", "1"),
         ({"cards": [card("T4_16GB", 1, **{"from": "2026-12-01"})]}, "T4_16GB", SPOT, "0.1578", "0.3"),
@@ -139,13 +142,14 @@ def test_where_the_spot_discount_is_from_is_said() -> None:
     ("fields", "message"),
     [
         ({"cards": [card("A100_80GB", "cheap")]}, "a number, as it stands on the bill"),
+        ({"cards": [card("A100_80GB", "1_0")]}, "a number, as it stands on the bill"),
         ({"cards": [card("A100_80GB", True)]}, "a number, as it stands on the bill"),
-        ({"cards": [card("A100_80GB", float("nan"))]}, "a price is finite"),
+        ({"cards": [card("A100_80GB", float("nan"))]}, "a number, as it stands on the bill"),
         ({"cards": [card("A100_80GB", -1)]}, "greater than or equal to 0"),
         ({"cards": [card("A100_80GB", 1001)]}, "less than or equal to 1000"),
         ({"cards": [card("A100_80GB", 1, **{"from": "soon"})]}, "a day as YYYY-MM-DD"),
         ({"cards": [card("A100_80GB", 1, **{"from": DECEMBER})]}, "a day as YYYY-MM-DD"),
-        ({"cards": [card("A100_80", 1)]}, "should match pattern"),
+        ({"cards": [card("A100_80", 1)]}, "its type, an underscore, its memory in GB"),
         ({"cards": [card("A100_8GB", 1)]}, "did you mean A100_80GB"),
         ({"cards": [card("A100_80GB", 1), card("A100_80GB", 2)]}, "one price for A100_80GB from one day on"),
         ({"cards": [{"gpu": "A100_80GB", "usd_per_hour": 1}]}, "Field required"),

@@ -14,7 +14,7 @@ from helpers.domain.cost.held import CardMemory, Segment, charges, cost_of
 from helpers.domain.cost.money import exact_hours, usd
 from helpers.domain.cost.price_history import ALWAYS, PricedSpan, PriceHistory, PricePoint
 from helpers.domain.cost.price_table import CapacityType
-from helpers.domain.cost.shared_card import RESERVED, Budgeted, Card, CardBill, Measured, Part, card_bill, divide
+from helpers.domain.cost.shared_card import HELD, Budgeted, Card, CardBill, Measured, Part, card_bill, divide
 
 CARD = Card("GPU-1", 10_000, 9_000)
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -104,7 +104,7 @@ def test_an_hour_with_two_tenants_costs_ten_dollars_in_all() -> None:
         ("idle", None): "4.5000",  # 6000 x 3/4
         ("overhead", None): "1.0000",
     }
-    assert bill.of(*RESERVED, tenant="a") == 3000 * HOUR_SECONDS
+    assert bill.of(*HELD, tenant="a") == 3000 * HOUR_SECONDS
     assert bill.mib_seconds == 10_000 * HOUR_SECONDS
 
 
@@ -207,26 +207,26 @@ def test_the_parts_always_sum_to_the_card_and_its_price(
     assert bill.of(OVERHEAD) == (10_000 - advertised_mib) * HOUR_SECONDS
     for tenant in "abcd":
         most = sum(_seconds_within(one) * one.mib for one in held if one.tenant == tenant)
-        assert bill.of(*RESERVED, tenant=tenant) <= most
+        assert bill.of(*HELD, tenant=tenant) <= most
 
 
 @many
 @given(st.lists(stretch, max_size=6), st.lists(stretch, max_size=6))
-def test_measuring_moves_nothing_between_what_is_reserved_and_the_rest_but_above_budget(
+def test_measuring_moves_nothing_between_what_is_held_and_the_rest_but_above_budget(
     budgeted: list[tuple[str, int, int, int]], measured: list[tuple[str, int, int, int]]
 ) -> None:
     held = budgets_of(budgeted)
     blind = card_bill(CARD, spans(point("10")), held, [])
     seeing = card_bill(CARD, spans(point("10")), held, measures_of(measured))
     for tenant in "abcd":
-        assert seeing.of(*RESERVED, tenant=tenant) == blind.of(*RESERVED, tenant=tenant)
+        assert seeing.of(*HELD, tenant=tenant) == blind.of(*HELD, tenant=tenant)
     assert seeing.of(IDLE, ABOVE) == blind.of(IDLE, ABOVE)
     assert blind.of(USED, UNUSED, ABOVE) == 0  # nothing measured: nothing is said to be used or unused
 
 
 @many
 @given(st.integers(1, 9000), seconds_of, seconds_of)
-def test_a_jobs_own_cost_is_its_reserved_line_on_the_cards_bill(budget_mib: int, a: int, b: int) -> None:
+def test_a_jobs_own_cost_is_its_held_line_on_the_cards_bill(budget_mib: int, a: int, b: int) -> None:
     begin, end = at(min(a, b)), at(max(a, b))
     memory = CardMemory(budget_mib, CARD.physical_mib)
     segment = Segment("j", "p", "t", "X_10GB", memory, CapacityType.ON_DEMAND, begin, end)

@@ -27,6 +27,8 @@ RULE_MODULES = [
         "estate.base",
         "estate.checks",
         "estate.coordinator",
+        "estate.demand_gates",
+        "estate.gate_checks",
         "estate.lane_checks",
         "estate.lease_checks",
         "estate.framework",
@@ -39,6 +41,7 @@ RULE_MODULES = [
         "estate.state_backend",
         "estate.watchdog",
         "estate.watchdog_checks",
+        "estate.windows",
     )
 ]
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from helpers.adapters.immich_queues import EitherHands, ImmichHands
 from helpers.domain.errors import DependencyError
+from tests.fakes.http_server import QuietHandler, serving_http
 
 
 class Immich:
@@ -31,24 +30,16 @@ class Immich:
 def immich() -> Iterator[Immich]:
     state = Immich()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_PUT(self) -> None:
+    class Handler(QuietHandler):
+        def do_PUT(self) -> None:  # noqa: N802
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             state.asked.append((self.path, str(self.headers["x-api-key"]), body))
             self.send_response(state.status)
             self.end_headers()
             self.wfile.write(b'{"message":"no"}')
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield state
-    server.shutdown()
-    server.server_close()
+    with serving_http(Handler) as state.port:
+        yield state
 
 
 def test_it_is_asked_by_its_own_api_with_the_key(immich: Immich) -> None:

@@ -6,10 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from helpers.domain.jobs.estimates import Confidence, Durations, Expected, estimates
+from helpers.domain.jobs.estimates import Durations, Expected, estimates
 from helpers.domain.jobs.limits import Limit, LimitRules, Sample, Stop, Warn, check_limits
 from helpers.domain.jobs.preemption import after_preemption, checkpoint_due, first_capacity
 from helpers.domain.jobs.states import JobStatus
+from helpers.domain.watchdog.recommendation import Confidence
 from tests.fakes.jobs import A100, NOON, after, holding, job, spec, waiting
 
 RULES = LimitRules()

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.domain.estate.coordinator import DAYS, LaneWindow
+from helpers.domain.estate.windows import DAYS, LaneWindow
 from helpers.domain.lanes.windows import is_open, next_change_at
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "America/Sao_Paulo")

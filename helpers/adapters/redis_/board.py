@@ -7,12 +7,11 @@ when nobody renews them), `gpumem:coordinator` who leads.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from datetime import timedelta
 
 from helpers.adapters.redis_.connection import answered, connect
-from helpers.domain.errors import DependencyError
+from helpers.adapters.renewed_leadership import RenewedLeadership
 from helpers.domain.lanes.facts import PauseMark
 from helpers.ports.clock import Clock
 from helpers.ports.log import Log
@@ -66,56 +65,21 @@ class RedisBoard:
         self._client.close()
 
 
-class RedisLeadership:
-    """`ports.leadership.Leadership` for plain processes: one key with a life, renewed as it is asked for.
-
-    The holder stops believing in it after two thirds of that life on its own clock, counted from
-    before it asked; another process gets the key only after the whole of it on Redis's.
-    """
+class RedisLeadership(RenewedLeadership):
+    """One key in Redis, with Redis's own expiry."""
 
     def __init__(self, url: str, clock: Clock, log: Log, *, identity: str, life_seconds: float) -> None:
+        super().__init__(clock, log, identity=identity, life_seconds=life_seconds)
         self._client = connect(url)
-        self._clock = clock
-        self._log = log
-        self._identity = identity
-        self._life_seconds = life_seconds
-        self._until_seconds = float("-inf")
-        self._asked_seconds = float("-inf")
-        self._led = False
-        self._lock = threading.Lock()
 
-    def leads(self) -> bool:
-        """Whether this process may act now; asks Redis a few times in each life. Any thread may ask."""
-        with self._lock:
-            return self._leads()
+    def _take(self) -> bool:
+        with answered("asking for the leadership"):
+            life_ms = str(int(self._life_seconds * 1000))
+            return bool(self._client.eval(_TAKE, 1, LEADER_KEY, self._identity, life_ms) == self._identity)
 
-    def _leads(self) -> bool:
-        now_seconds = self._clock.monotonic_seconds()
-        if now_seconds - self._asked_seconds >= self._life_seconds / 6:
-            self._asked_seconds = now_seconds
-            self._ask(now_seconds)
-        leads = self._clock.monotonic_seconds() < self._until_seconds
-        if leads != self._led:
-            self._led = leads
-            self._log.info("leadership_won" if leads else "leadership_lost", key=LEADER_KEY, identity=self._identity)
-        return leads
-
-    def give_up(self) -> None:
-        """Lets the next process lead at once."""
-        self._until_seconds = float("-inf")
+    def _give_back(self) -> None:
         try:
             with answered("giving the leadership up"):
                 self._client.eval(_GIVE_UP, 1, LEADER_KEY, self._identity)
-        except DependencyError as error:
-            self._log.warning("leadership_not_given_up", reason=str(error))  # its life ends by itself
-        self._client.close()
-
-    def _ask(self, now_seconds: float) -> None:
-        try:
-            with answered("asking for the leadership"):
-                holder = self._client.eval(_TAKE, 1, LEADER_KEY, self._identity, str(int(self._life_seconds * 1000)))
-        except DependencyError as error:
-            # Not answered is not refused: what was renewed holds until its time.
-            self._log.warning("leadership_not_renewed", reason=str(error))
-            return
-        self._until_seconds = now_seconds + self._life_seconds * 2 / 3 if holder == self._identity else float("-inf")
+        finally:
+            self._client.close()

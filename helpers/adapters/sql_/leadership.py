@@ -1,20 +1,15 @@
-"""Leadership for plain processes that share a database: a row with a life, renewed as it is asked for.
-
-The holder stops believing in it after two thirds of that life on its own clock, counted from before it
-asked; another process gets the row only after the whole of it on the database's.
-"""
+"""Leadership for plain processes that share a database: a row with a life."""
 
 from __future__ import annotations
 
-import threading
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from helpers.adapters.renewed_leadership import RenewedLeadership
 from helpers.adapters.sql_.connection import writing
 from helpers.adapters.sql_.tables import leaders
-from helpers.domain.errors import DependencyError
 from helpers.ports.clock import Clock
 from helpers.ports.log import Log
 
@@ -22,53 +17,19 @@ LIFE_SECONDS = 15.0
 _NAME = "manager"
 
 
-class DatabaseLeadership:
-    """`ports.leadership.Leadership`."""
+class DatabaseLeadership(RenewedLeadership):
+    """One row."""
 
     def __init__(
         self, engine: sa.Engine, clock: Clock, log: Log, *, identity: str, life_seconds: float = LIFE_SECONDS
     ) -> None:
+        super().__init__(clock, log, identity=identity, life_seconds=life_seconds)
         self._engine = engine
-        self._clock = clock
-        self._log = log
-        self._identity = identity
-        self._life_seconds = life_seconds
-        self._until_seconds = float("-inf")
-        self._asked_seconds = float("-inf")
-        self._led = False
-        self._lock = threading.Lock()
 
-    def leads(self) -> bool:
-        """Whether this process may act now; asks the database a few times in each life. Any thread may ask."""
-        with self._lock:
-            now_seconds = self._clock.monotonic_seconds()
-            if now_seconds - self._asked_seconds >= self._life_seconds / 6:
-                self._asked_seconds = now_seconds
-                self._ask(now_seconds)
-            leads = self._clock.monotonic_seconds() < self._until_seconds
-            if leads != self._led:
-                self._led = leads
-                self._log.info("leadership_won" if leads else "leadership_lost", identity=self._identity)
-            return leads
-
-    def give_up(self) -> None:
-        """Lets the next process lead at once."""
-        self._until_seconds = float("-inf")
+    def _give_back(self) -> None:
         mine = (leaders.c.name == _NAME) & (leaders.c.holder == self._identity)
-        try:
-            with writing(self._engine, "take the leadership back") as connection:
-                connection.execute(sa.delete(leaders).where(mine))
-        except DependencyError as error:
-            self._log.warning("leadership_not_given_up", reason=str(error))  # its life ends by itself
-
-    def _ask(self, now_seconds: float) -> None:
-        try:
-            taken = self._take()
-        except DependencyError as error:
-            # Not answered is not refused: what was renewed holds until its time.
-            self._log.warning("leadership_not_renewed", reason=str(error))
-            return
-        self._until_seconds = now_seconds + self._life_seconds * 2 / 3 if taken else float("-inf")
+        with writing(self._engine, "take the leadership back") as connection:
+            connection.execute(sa.delete(leaders).where(mine))
 
     def _take(self) -> bool:
         try:

@@ -21,6 +21,7 @@ from helpers.apps.cli.context import (
 )
 from helpers.domain import names
 from helpers.domain.budget import BudgetFields, WorkloadIdentity, budget_fields, workload_identity
+from helpers.domain.demand_gates.rules import first_replicas, is_gated, release_note
 from helpers.domain.errors import InputError
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
@@ -130,9 +131,8 @@ def replicas_set(
         wanted = parse_settings(ReplicasStep, step_input(), f"${names.ENV_STEP}")
     else:
         estate, found = _from_estate(estate_file, tenant)
-        wanted = ReplicasStep(
-            **workload_identity(found).model_dump(), replicas=found.replicas_count, label_prefix=estate.label_prefix
-        )
+        count = first_replicas(estate, found)
+        wanted = ReplicasStep(**workload_identity(found).model_dump(), replicas=count, label_prefix=estate.label_prefix)
     cluster = connect_cluster(kubeconfig, context)
     _say(set_replicas(cluster, wanted, wanted.replicas, wanted.label_prefix, dry_run=dry_run))
 
@@ -146,7 +146,10 @@ def release(tenant: str, estate_file: Path, kubeconfig: Path | None, context: st
     """In an emergency: scale TENANT to zero and remember its replicas on the workload."""
     estate, found = _from_estate(estate_file, tenant)
     cluster = connect_cluster(kubeconfig, context)
-    _say(release_workload(cluster, workload_identity(found), estate.label_prefix, dry_run=dry_run))
+    gated = is_gated(estate, tenant)
+    _say(release_workload(cluster, workload_identity(found), estate.label_prefix, gated=gated, dry_run=dry_run))
+    if note := release_note(estate, tenant):
+        click.echo(note, err=True)
 
 
 @click.command()
@@ -158,4 +161,5 @@ def restore(tenant: str, estate_file: Path, kubeconfig: Path | None, context: st
     """Bring a released TENANT back to the replicas it had."""
     estate, found = _from_estate(estate_file, tenant)
     cluster = connect_cluster(kubeconfig, context)
-    _say(restore_workload(cluster, workload_identity(found), estate.label_prefix, dry_run=dry_run))
+    gated = is_gated(estate, tenant)
+    _say(restore_workload(cluster, workload_identity(found), estate.label_prefix, gated=gated, dry_run=dry_run))

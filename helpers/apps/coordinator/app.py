@@ -26,6 +26,7 @@ from helpers.adapters.redis_.board import RedisBoard, RedisLeadership
 from helpers.adapters.redis_.connection import with_password
 from helpers.adapters.redis_.queue_view import RedisQueues
 from helpers.adapters.release_hook import TenantReleaseHooks
+from helpers.apps.coordinator.gates import GateWorld, run_gates
 from helpers.apps.coordinator.leases import LeaseWorld, run_leases
 from helpers.apps.coordinator.server import Answers, served
 from helpers.apps.coordinator.settings import RunSettings
@@ -77,7 +78,8 @@ def run_coordinator(
         clock: Another clock, for tests.
 
     Raises:
-        InputError: an address cannot be used, or a client of BullMQ is not installed.
+        InputError: an address cannot be used, a client of BullMQ is not installed, or gates are declared and there is
+            no cluster.
         Forbidden: the Lease may not be read or written, or nodes not be listed.
     """
     clock = clock or SystemClock()
@@ -119,6 +121,9 @@ def run_coordinator(
             keeper, pulse = run_leases(world, settings.leases, lambda: coordinator.lane_uses, stack)
             keepers.append(keeper)
             pulses.append(pulse)
+        if settings.gates:
+            gates = GateWorld(settings, run, cluster, registry, keepers[0] if keepers else None, stopped)
+            pulses.append(run_gates(gates, ports, lambda: coordinator.demands))
         if run.address:
             answers = Answers(
                 settings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ from helpers.services.manager_queue import QueueBoard
 # Longer than a turn in which the database and the API server both time out.
 STUCK_AFTER_SECONDS = 120.0
 MOST_BODY_BYTES = 256 * 1024
+SWITCH_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ def run_manager(
     log = manager_log()
     log.info("started", settings=settings.model_dump(mode="json"), identity=run.identity)
     registry = new_registry(names.MANAGER_COMPONENT, installed_version())
+    # Threads that put a long queue in order give way to those that answer requests sooner than they would.
+    sys.setswitchinterval(SWITCH_SECONDS)
     with failure_logged(log), contextlib.ExitStack() as stack:
         stopped = stop if stop is not None else stack.enter_context(stopped_by_signal()).is_set
         database = open_database(run.database_url)

@@ -14,7 +14,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from helpers.domain.cost.held import CardMemory, WholeCards
-from helpers.domain.cost.money import usd
+from helpers.domain.cost.money import SECONDS_PER_HOUR, usd
 from helpers.domain.cost.price_history import PriceHistory
 from helpers.domain.cost.price_table import CapacityType
 from helpers.domain.watchdog.recommendation import Confidence, percentile
@@ -23,7 +23,6 @@ from helpers.domain.watchdog.recommendation import Confidence, percentile
 LEAST_RUNS_COUNT = 5
 MANY_RUNS_COUNT = 20
 LOW_RATIO, LIKELY_RATIO, HIGH_RATIO = 0.10, 0.50, 0.90
-_SECONDS_PER_HOUR = 3600
 
 
 class Basis(StrEnum):
@@ -127,5 +126,5 @@ def _by_limit(
 def _capped(
     quantity: WholeCards | CardMemory, price: Decimal, seconds: int, budget_limit_usd: Decimal | None
 ) -> Decimal:
-    amount = usd(Fraction(price) * quantity.cards * seconds / _SECONDS_PER_HOUR)
+    amount = usd(Fraction(price) * quantity.cards * seconds / SECONDS_PER_HOUR)
     return amount if budget_limit_usd is None else min(amount, budget_limit_usd)

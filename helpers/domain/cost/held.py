@@ -34,19 +34,22 @@ class WholeCards:
 
 @dataclass(frozen=True, slots=True)
 class CardMemory:
-    """A budget on one shared card, or a MIG instance's memory: MiB out of `physical_mib`."""
+    """A budget on a shared card, or a MIG instance's memory: MiB out of `physical_mib`, on each of `count` cards."""
 
     budget_mib: int
     physical_mib: int
+    count: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.budget_mib <= self.physical_mib:
             raise ValueError(f"budget_mib = {self.budget_mib}: 1 to the card's physical_mib, {self.physical_mib}")
+        if self.count < 1:
+            raise ValueError(f"count = {self.count}: at least one card is held; leave the segment out")
 
     @property
     def cards(self) -> Fraction:
-        """The same, in cards: the memory's share of one."""
-        return Fraction(self.budget_mib, self.physical_mib)
+        """The same, in cards: the memory's share of one, for each."""
+        return Fraction(self.budget_mib * self.count, self.physical_mib)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,8 @@ class Charge:
 def charges(segments: Iterable[Segment], history: PriceHistory, from_at: datetime, to_at: datetime) -> Iterator[Charge]:
     """What was held between two instants, cut where a price changes.
 
-    `to_at` is the end of the month, or now: a segment that is still open is charged up to it. A segment
-    over a month's end is charged in each month for its part, and the parts add up.
+    `to_at` is the end of the month or now, whichever is earlier: a segment that is still open is charged up to it.
+    A segment over a month's end is charged in each month for its part, and the parts add up.
     """
     for segment in segments:
         begin_at = max(segment.from_at, from_at)

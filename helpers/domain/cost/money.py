@@ -16,9 +16,9 @@ from fractions import Fraction
 
 UNIT_USD = Decimal("0.0001")
 _UNITS_PER_USD = 10_000
-_MICROSECOND = timedelta(microseconds=1)
-_MICROSECONDS_PER_SECOND = 1_000_000
-_SECONDS_PER_HOUR = 3600
+MICROSECOND = timedelta(microseconds=1)
+MICROSECONDS_PER_SECOND = 1_000_000
+SECONDS_PER_HOUR = 3600
 
 
 def usd(exact: Fraction) -> Decimal:
@@ -46,12 +46,12 @@ def _of_units(count: int) -> Decimal:
 
 def exact_seconds(span: timedelta) -> Fraction:
     """The span in seconds, without a float in between."""
-    return Fraction(span // _MICROSECOND, _MICROSECONDS_PER_SECOND)
+    return Fraction(span // MICROSECOND, MICROSECONDS_PER_SECOND)
 
 
 def exact_hours(span: timedelta) -> Fraction:
     """The span in hours, without a float in between."""
-    return exact_seconds(span) / _SECONDS_PER_HOUR
+    return exact_seconds(span) / SECONDS_PER_HOUR
 
 
 def require_utc(at: datetime, place: str) -> None:

@@ -2,8 +2,8 @@
 
 At each instant the card's physical MiB are divided, in this order:
 
-1. **overhead**: physical - advertised. Nobody is promised it.
-2. **reserved**: each tenant's budget while it is held, in three lines where use was measured: **used**
+1. **overhead**: physical - advertised, the reserve. Nobody is promised it.
+2. **held**: each tenant's budget while it is held, in three lines where use was measured: **used**
    and **unused**; **unmeasured** where it was not, because unknown is not zero. Held more than is
    advertised (budgets on a node's sum may meet on one card): each pays its proportion of advertised.
 3. **above budget**: use over the budget, as far as nobody holds that memory. Several who are above
@@ -19,13 +19,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 from itertools import pairwise
 
-from helpers.domain.cost.money import exact_hours, exact_seconds, require_utc, usd_parts
+from helpers.domain.cost.money import (
+    MICROSECOND,
+    MICROSECONDS_PER_SECOND,
+    SECONDS_PER_HOUR,
+    exact_seconds,
+    require_utc,
+    usd_parts,
+)
 from helpers.domain.cost.price_history import PricedSpan
 
 
@@ -40,7 +47,7 @@ class Part(StrEnum):
     OVERHEAD = "overhead"
 
 
-RESERVED = (Part.USED, Part.UNUSED, Part.UNMEASURED)
+HELD = (Part.USED, Part.UNUSED, Part.UNMEASURED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +157,7 @@ def card_bill(
     for begin_at, end_at in pairwise(instants):
         point = edges.get(begin_at, point)
         price = None if point is None else point.usd_per_gpu_hour
-        sheet.add(begin_at, end_at, price, budgets.moved_to(begin_at), used.moved_to(begin_at))
+        sheet.add(end_at - begin_at, price, budgets.moved_to(begin_at), used.moved_to(begin_at))
     return sheet.bill(from_at, to_at)
 
 
@@ -182,58 +189,88 @@ class _Level:
         return {tenant: held_mib for tenant, (held_mib, _) in self._now.items()}
 
 
+_Line = tuple[Part, str | None]
+
+
+class _Sum:
+    """Many fractions, added up at the end: numerators by denominator, so that none grows on the way."""
+
+    def __init__(self) -> None:
+        self._numerators: dict[int, int] = defaultdict(int)
+
+    def add(self, amount: Fraction, times: int) -> None:
+        """Adds `amount` so many times."""
+        self._numerators[amount.denominator] += amount.numerator * times
+
+    @property
+    def seconds(self) -> Fraction:
+        """The sum of what was added with microseconds as `times`."""
+        parts = (Fraction(numerator, denominator) for denominator, numerator in self._numerators.items())
+        return sum(parts, Fraction(0)) / MICROSECONDS_PER_SECOND
+
+
 class _Sheet:
-    """Sums while the time goes by."""
+    """Sums while the time goes by, each price apart."""
 
     def __init__(self, card: Card) -> None:
         self._card = card
-        self._mib_seconds: dict[tuple[Part, str | None], Fraction] = defaultdict(Fraction)
-        self._cost: dict[tuple[Part, str | None], Fraction] = defaultdict(Fraction)
-        self._unpriced_seconds = self._uncharged = self._overcommitted = Fraction(0)
+        self._lines: dict[tuple[_Line, Decimal | None], _Sum] = defaultdict(_Sum)
+        self._uncharged, self._overcommitted = _Sum(), _Sum()
+        self._unpriced = timedelta()
 
-    def add(
-        self, from_at: datetime, to_at: datetime, price: Decimal | None, budgets: dict[str, int], used: dict[str, int]
-    ) -> None:
+    def add(self, span: timedelta, price: Decimal | None, budgets: dict[str, int], used: dict[str, int]) -> None:
         """One span in which nothing changes."""
-        seconds, hours = exact_seconds(to_at - from_at), exact_hours(to_at - from_at)
+        microseconds = span // MICROSECOND
         division = divide(self._card, budgets, used)
-        for key, mib in division.parts.items():
-            self._mib_seconds[key] += mib * seconds
-            self._cost[key] += Fraction(price or 0) * hours * mib / self._card.physical_mib
-        self._uncharged += division.uncharged_overshoot_mib * seconds
-        self._overcommitted += division.overcommitted_mib * seconds
+        for line, mib in division.parts.items():
+            self._lines[line, price].add(mib, microseconds)
+        self._uncharged.add(division.uncharged_overshoot_mib, microseconds)
+        self._overcommitted.add(division.overcommitted_mib, microseconds)
         if price is None:
-            self._unpriced_seconds += seconds
+            self._unpriced += span
 
     def bill(self, from_at: datetime, to_at: datetime) -> CardBill:
         """The lines that are not zero: tenants by name, then idle and overhead."""
         order = list(Part)
-        keys = sorted(self._mib_seconds, key=lambda key: (key[1] is None, key[1] or "", order.index(key[0])))
-        lines = tuple(CardLine(*key, self._mib_seconds[key], self._cost[key]) for key in keys if self._mib_seconds[key])
-        return CardBill(self._card, from_at, to_at, lines, self._unpriced_seconds, self._uncharged, self._overcommitted)
+        found: dict[_Line, CardLine] = {}
+        for (line, price), amount in self._lines.items():
+            mib_seconds = amount.seconds
+            cost = Fraction(price or 0) * mib_seconds / (self._card.physical_mib * SECONDS_PER_HOUR)
+            before = found.get(line, CardLine(*line, Fraction(0), Fraction(0)))
+            found[line] = CardLine(*line, before.mib_seconds + mib_seconds, before.cost + cost)
+        lines = sorted(found.values(), key=lambda one: (one.tenant is None, one.tenant or "", order.index(one.part)))
+        return CardBill(
+            self._card,
+            from_at,
+            to_at,
+            tuple(one for one in lines if one.mib_seconds),
+            exact_seconds(self._unpriced),
+            self._uncharged.seconds,
+            self._overcommitted.seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Division:
     """The card's MiB at one instant; `parts` sum to physical."""
 
-    parts: dict[tuple[Part, str | None], Fraction]
+    parts: dict[_Line, Fraction]
     uncharged_overshoot_mib: Fraction
     overcommitted_mib: Fraction
 
 
 def divide(card: Card, budgets: dict[str, int], used: dict[str, int]) -> Division:
     """Whose each MiB is. `used` lacks the tenants whose use is unknown."""
-    parts: dict[tuple[Part, str | None], Fraction] = {}
+    parts: dict[_Line, Fraction] = {}
     held_mib = sum(budgets.values())
     scale = min(Fraction(1), Fraction(card.advertised_mib, held_mib)) if held_mib else Fraction(1)
     for tenant, budget_mib in budgets.items():
-        reserved = budget_mib * scale
+        held = budget_mib * scale
         if tenant in used:
-            parts[Part.USED, tenant] = min(Fraction(used[tenant]), reserved)
-            parts[Part.UNUSED, tenant] = reserved - parts[Part.USED, tenant]
+            parts[Part.USED, tenant] = min(Fraction(used[tenant]), held)
+            parts[Part.UNUSED, tenant] = held - parts[Part.USED, tenant]
         else:
-            parts[Part.UNMEASURED, tenant] = reserved
+            parts[Part.UNMEASURED, tenant] = held
     unheld = card.advertised_mib - held_mib * scale
     overshoots = {tenant: max(0, mib - budgets.get(tenant, 0)) for tenant, mib in used.items()}
     overshoot_mib = sum(overshoots.values())

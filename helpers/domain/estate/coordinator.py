@@ -5,31 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, model_validator
 
 from helpers.domain.estate.base import DnsLabel, DnsSubdomain, EstateModel, broken_rule
+from helpers.domain.estate.demand_gates import DemandGate, Keda
 from helpers.domain.estate.leases import Leases
+from helpers.domain.estate.texts import HttpUrl
 from helpers.domain.estate.watchdog import Seconds
+from helpers.domain.estate.windows import LaneWindow
 from helpers.domain.memory import PositiveMib
-
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-
-
-def _time_of_day(value: str) -> str:
-    if re.fullmatch(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00", value) is None:
-        raise broken_rule("a time of day, 00:00 to 24:00, quoted", 'write it as "09:00"')
-    return value
-
-
-def _time_zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (KeyError, OSError, ValueError) as error:  # not found; a folder of the database; a path out of it
-        raise broken_rule("a time zone that the IANA database knows", "write it as Europe/Berlin, or UTC") from error
-    return value
 
 
 def _redis_url(value: str) -> str:
@@ -44,13 +29,6 @@ def _redis_url(value: str) -> str:
     return value
 
 
-def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise broken_rule("an address that begins with http:// or https://", "write it like http://ollama.ai:11434")
-    return value.rstrip("/")
-
-
 def _queue_name(value: str) -> str:
     # BullMQ refuses a colon itself: it separates the parts of its keys.
     if re.fullmatch(r"[^:\s]+", value) is None:
@@ -60,33 +38,9 @@ def _queue_name(value: str) -> str:
     return value
 
 
-TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
-TimeZone = Annotated[str, AfterValidator(_time_zone)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
 QueueName = Annotated[str, AfterValidator(_queue_name)]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-
-class LaneWindow(EstateModel):
-    """Hours in which a batch lane may run. `to` before `from`: over midnight, into the day after."""
-
-    days: tuple[Day, ...] = Field(
-        default=DAYS, min_length=1, strict=False, description="Days on which the window begins; absent: every day."
-    )
-    from_time: TimeOfDay = Field(alias="from", description="When it opens, in its time zone.")
-    to_time: TimeOfDay = Field(alias="to", description="When it closes; 24:00 is the day's end.")
-    time_zone: TimeZone = Field(default="UTC", description="Name in the IANA database; summer time is heeded.")
-
-    @model_validator(mode="after")
-    def _spans_something(self) -> LaneWindow:
-        if self.from_time == self.to_time or self.from_time == "24:00":
-            raise broken_rule(
-                "a window opens before it closes; from and to are the same, or from is the day's end",
-                'write from: "00:00" and to: "24:00" for the whole day',
-                at="from",
-            )
-        return self
 
 
 class Lane(EstateModel):
@@ -225,7 +179,11 @@ class Coordinator(EstateModel):
         description="true: only say what would be done. Nothing is paused, unloaded, asked or written to Redis.",
     )
     prefix: str = Field(default="bull", min_length=1, description="BullMQ's key prefix; Immich's is immich_bull.")
-    lanes: tuple[Lane, ...] = Field(min_length=1, strict=False, description="Queues in front of a card.")
+    lanes: tuple[Lane, ...] = Field(default=(), strict=False, description="Queues in front of a card.")
+    demand_gates: tuple[DemandGate, ...] = Field(
+        default=(), strict=False, description="Batch tenants that run only while there is room and a use for them."
+    )
+    keda: Keda | None = Field(default=None, description="Needed by demand gates with engine: keda.")
     ignored: tuple[QueueName, ...] = Field(
         default=(), strict=False, description="Queues that use no card: never read, never paused."
     )
@@ -250,3 +208,9 @@ class Coordinator(EstateModel):
         le=604_800,
         description="A lane with waiting jobs paused longer than this raises an alert.",
     )
+
+    @model_validator(mode="after")
+    def _has_something_to_do(self) -> Coordinator:
+        if not self.lanes and not self.demand_gates:
+            raise broken_rule("a coordinator has lanes, demand_gates or both", "declare one, or remove the block")
+        return self

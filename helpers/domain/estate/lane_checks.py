@@ -28,13 +28,13 @@ def lane_problems(estate: Estate) -> Iterator[Problem]:
         if lane.pause == "immich" and block.immich is None:
             rule = "pause: immich needs Immich's address"
             yield Problem(f"{path}.pause", lane.pause, rule, "add coordinator.immich.url, or use pause: bullmq")
-        yield from _known_tenant(f"{path}.tenant", lane.tenant, tenants)
+        yield from known_tenant(f"{path}.tenant", lane.tenant, tenants)
         if lane.tenant in tenants:
             yield from _fits_its_tenant(path, lane, tenants[lane.tenant])
             yield from _can_be_asked(path, lane, tenants[lane.tenant])
     for index, engine in enumerate(block.engines):
         path = f"coordinator.engines[{index}].tenant"
-        yield from _known_tenant(path, engine.tenant, tenants)
+        yield from known_tenant(path, engine.tenant, tenants)
         if engine.tenant in [other.tenant for other in block.engines[:index]]:
             yield Problem(path, engine.tenant, "a tenant has one engine", "remove one of the two")
 
@@ -53,7 +53,8 @@ def _each_queue_once(block: Coordinator) -> Iterator[Problem]:
             owner.setdefault(queue, lane.name)
 
 
-def _known_tenant(path: str, name: str, tenants: dict[str, Tenant]) -> Iterator[Problem]:
+def known_tenant(path: str, name: str, tenants: dict[str, Tenant]) -> Iterator[Problem]:
+    """That there is such a tenant."""
     if name not in tenants:
         close = difflib.get_close_matches(name, sorted(tenants), n=1)
         repair = f'did you mean "{close[0]}"?' if close else f"known: {', '.join(sorted(tenants)) or 'none'}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from helpers.domain.cost.price_data import DEFAULT, TABLES
+from helpers.domain.cost.price_data import TABLES
 from helpers.domain.cost.price_table import known_keys
 from helpers.domain.estate.base import EstateModel, broken_rule
 
@@ -17,15 +18,10 @@ _MOST_USD_PER_HOUR = 1000
 
 def _exact(value: Any) -> Any:
     """A number as it is written: 0.1 in the file is a tenth here, and not the float beside it."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+    text = "" if isinstance(value, bool) else str(value)
+    if re.fullmatch(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?", text) is None:
         raise broken_rule("a number, as it stands on the bill", 'write it like 3.43, or quoted: "3.43"')
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation as error:
-        raise broken_rule("a number, as it stands on the bill", 'write it like 3.43, or quoted: "3.43"') from error
-    if not number.is_finite():
-        raise broken_rule("a price is finite", "write the price, or remove the key")
-    return number
+    return Decimal(text)
 
 
 def _day(value: Any) -> Any:
@@ -37,6 +33,13 @@ def _day(value: Any) -> Any:
         raise broken_rule("a day as YYYY-MM-DD; it begins at 00:00 UTC", "write it like 2026-12-01") from error
 
 
+def _card(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9]+_[1-9][0-9]{0,3}GB", value) is None:
+        raise broken_rule("a card's key: its type, an underscore, its memory in GB", "write it like A100_80GB")
+    return value
+
+
+CardKey = Annotated[str, AfterValidator(_card)]
 UsdPerHour = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0, le=_MOST_USD_PER_HOUR)]
 DiscountRatio = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0, lt=1)]
 Day = Annotated[date, BeforeValidator(_day)]
@@ -45,9 +48,7 @@ Day = Annotated[date, BeforeValidator(_day)]
 class CardPrice(EstateModel):
     """What this estate pays for one card of a kind, with its part of the host."""
 
-    gpu: str = Field(
-        pattern=r"^[A-Za-z0-9]+_[1-9][0-9]{0,3}GB$", description="The card's key in the table, such as A100_80GB."
-    )
+    gpu: CardKey = Field(description="The card's key in the table, such as A100_80GB.")
     usd_per_hour: UsdPerHour = Field(description="One card for an hour, on demand.")
     spot_usd_per_hour: UsdPerHour | None = Field(
         default=None, description="One card for an hour, spot; absent: usd_per_hour less spot_discount_ratio."
@@ -89,7 +90,3 @@ class Prices(EstateModel):
                 )
             seen.add((card.gpu, card.from_day))
         return self
-
-
-DEFAULT_PRICES = Prices()
-assert DEFAULT_PRICES.table == DEFAULT.name  # noqa: S101 - one default, said in the schema and in the data

@@ -1,9 +1,10 @@
-"""Texts of the estate that have a form of their own: resource and image names, versions, schedules."""
+"""Texts of the estate that have a form of their own: resource and image names, versions, schedules, addresses."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
@@ -98,6 +99,13 @@ def _version_constraint(value: str) -> str:
     return value
 
 
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise broken_rule("an address that begins with http:// or https://", "write it like http://ollama.ai:11434")
+    return value.rstrip("/")
+
+
 ExtendedResource = Annotated[str, AfterValidator(_extended_resource)]
 KubernetesVersion = Annotated[str, AfterValidator(_kubernetes_version)]
 CronSchedule = Annotated[str, AfterValidator(_cron)]
@@ -105,3 +113,4 @@ ImageRepository = Annotated[str, AfterValidator(_image_repository)]
 ImageTag = Annotated[str, AfterValidator(_image_tag)]
 ImageDigest = Annotated[str, AfterValidator(_digest)]
 VersionConstraint = Annotated[str, AfterValidator(_version_constraint)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]

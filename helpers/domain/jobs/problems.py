@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from helpers.domain.errors import InputError, Problem
+from helpers.domain.estate.checks import did_you_mean
 
 _LONGEST_SHOWN = 100
 # What pydantic puts at the end of a place to say that a mapping's key is meant, not its value.
@@ -29,13 +29,6 @@ def problems_of(errors: Iterable[Mapping[str, Any]], *, known: Mapping[str, Sequ
         known: `{place of a block: its keys}`, for "did you mean"; the whole document is `""`.
     """
     return tuple(_problem(error, known) for error in errors)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`did you mean "x"?`, or the list of what is known."""
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1)
-    return f'did you mean "{close[0]}"?' if close else f"use one of: {', '.join(names) or 'none is declared'}"
 
 
 def _problem(error: Mapping[str, Any], known: Mapping[str, Sequence[str]]) -> Problem:

@@ -173,6 +173,24 @@ def _claims(settings: CoordinatorSettings, rule: LaneRule, now: Situation) -> It
                 yield _Claim(f"{other.name} was busy a moment ago", need_mib, settled_at_seconds)
 
 
+def demands(settings: CoordinatorSettings, now: Situation, verdicts: Sequence[LaneVerdict]) -> dict[str, int]:
+    """`{lane: jobs}` that run, or would if the lane's tenant were there and had its memory.
+
+    Jobs that a window, a lane before theirs or somebody's pause keeps back are no demand: nobody has to
+    start anything for them. A lane with a queue that was not read is absent.
+    """
+    found: dict[str, int] = {}
+    for rule, verdict in zip(settings.lanes, verdicts, strict=True):
+        facts = facts_of(rule, now)
+        if len(facts) < len(rule.lane.queues):
+            continue
+        waits_for_its_tenant = verdict.open or verdict.reason in (LaneReason.AWAY, LaneReason.MEMORY)
+        could = waits_for_its_tenant and rule.may_run(now.now_at)
+        waiting = sum(one.waiting_count for one in facts if not one.paused or one.mark is not None)
+        found[rule.name] = sum(one.active_count for one in facts) + (waiting if could else 0)
+    return found
+
+
 def is_busy(rule: LaneRule, now: Situation) -> bool:
     """Whether the lane runs jobs, has some that could run now, or leases of it are held."""
     if rule.name in now.leased_mib.get(rule.lane.tenant, {}):

@@ -8,7 +8,7 @@ an exporter that does not answer makes the tenant away, which closes its lanes a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from helpers.domain.lanes.decision import is_busy
@@ -22,13 +22,15 @@ class EngineFacts:
 
     `problem`: why server or exporter did not answer, or no node is Ready; empty: all that are declared do. `loaded`:
     `{model: MiB}`, None where no server is declared or it did not answer. `free_mib`: the most free
-    memory that one card of the node shows, None where it was not measured.
+    memory that one card of the node shows, None where it was not measured. `pods_mib`: what each pod there
+    uses, `{(namespace, pod): MiB}`.
     """
 
     tenant: str
     problem: str = ""
     loaded: Mapping[str, int] | None = None
     free_mib: int | None = None
+    pods_mib: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
+from helpers.domain.demand_gates.rules import GateRule, gate_rules
 from helpers.domain.estate.coordinator import Coordinator, Engine, Immich, Lane, Redis
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.watchdog import ReleaseHook
@@ -91,6 +92,7 @@ class CoordinatorSettings(_Settings):
     hooks: tuple[HookRule, ...] = ()
     """Of the tenants whose batch lanes are asked to yield."""
     immich: Immich | None = None
+    gates: tuple[GateRule, ...] = ()
     leases: LeaseSettings | None = None
     dry_run: bool = False
     ttl_seconds: float
@@ -133,6 +135,7 @@ def coordinator_settings(estate: Estate) -> CoordinatorSettings | None:
         engines=_engines(estate, block.engines),
         hooks=_hooks(estate, block),
         immich=block.immich,
+        gates=gate_rules(estate, "coordinator"),
         leases=lease_settings(estate),
         dry_run=block.dry_run,
         ttl_seconds=block.ttl_seconds,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from helpers.domain.estate.coordinator import DAYS, LaneWindow
+from helpers.domain.estate.windows import DAYS, LaneWindow
 
 # One week and a day on either side holds every boundary that can be next.
 _DAYS_AHEAD = 9

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from helpers.domain import names
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.watchdog import ReleaseHook, Seconds
 from helpers.domain.memory import PositiveMib
@@ -42,14 +42,7 @@ class TenantRule(_Settings):
 
         For traces, which know no owners; a live pod's owner is read from the API.
         """
-        # pod-template-hash and the random tail use this alphabet (apimachinery util/rand).
-        tails = {
-            "Deployment": r"-[a-z0-9]{1,10}-[a-z0-9]{5}",
-            "StatefulSet": r"-[0-9]+",
-            "DaemonSet": r"-[a-z0-9]{5}",
-        }
-        tail = tails.get(self.kind, "")
-        return namespace == self.namespace and re.fullmatch(re.escape(self.workload) + tail, pod) is not None
+        return namespace == self.namespace and names.is_pod_of(self.kind, self.workload, pod)
 
 
 class WatchdogSettings(_Settings):
