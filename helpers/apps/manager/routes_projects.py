@@ -42,11 +42,15 @@ def project_routes(world: ApiWorld) -> APIRouter:
 
     @routes.get("/events", responses={200: {"model": EventList}, **refusals(403)})
     def events(
-        project_id: ProjectIds = None, after: After = 0, limit: Limit = 100, caller: Caller = from_token
+        project_id: ProjectIds = None,
+        after: After = 0,
+        limit: Limit = 100,
+        latest: Annotated[bool, Query(description="Of more than `limit` entries the last, not the first.")] = False,
+        caller: Caller = from_token,
     ) -> Response:
         """The history of all your jobs, oldest first; ask again with the last sequence, and nothing is missed."""
         projects = world.gate.projects(caller, project_id)
-        entries = world.store.events(sorted(projects), job_id=None, after_sequence=after, limit=limit)
+        entries = world.store.events(sorted(projects), job_id=None, after_sequence=after, limit=limit, latest=latest)
         return shown(EventList(events=[event_view(entry) for entry in entries]))
 
     @routes.get("/queues", responses={200: {"model": QueueList}, **refusals()})

@@ -8,7 +8,7 @@ const LOOK_MS = 2000, LONGEST_LOOK_MS = 30000, PAGE_COUNT = 100;
 const OPEN = ["pending", "queued", "provisioning", "running", "preempted"];
 const OVER = ["completed", "failed", "cancelled"];
 const $ = (id) => document.getElementById(id);
-const state = { jobs: [], next: "", sequence: 0, projects: [], hues: new Map(), now: null, open: null, opener: null, timer: 0 };
+const state = { jobs: [], next: "", sequence: 0, projects: [], hues: new Map(), now: null, open: null, opener: null, timer: 0, run: 0 };
 
 class Refused extends Error {
   constructor(status, errors) {
@@ -149,9 +149,10 @@ function drawQueues(found) {
   $("n-waiting").textContent = count(sum("waiting_count"));
   $("n-cards").replaceChildren(count(held), el("small", {}, all === null ? "" : ` of ${count(all)}`));
   $("n-wait").textContent = sum("waiting_count") ? span(Math.max(...pools.map((pool) => pool.longest_wait_seconds))) : "none";
+  const unit = (pool) => (pool.pool.endsWith("/mib") ? " MiB" : "");
   $("queues").replaceChildren(...pools.map((pool) => meter({
-    name: pool.pool,
-    amount: pool.capacity === null ? `${count(pool.held)} held` : `${count(pool.held)} of ${count(pool.capacity)}`,
+    name: pool.pool.replace(/\/mib$/, " shared"),
+    amount: (pool.capacity === null ? `${count(pool.held)} held` : `${count(pool.held)} of ${count(pool.capacity)}`) + unit(pool),
     ratio: pool.capacity ? pool.held / pool.capacity : 0,
     hint: pool.waiting_count ? `${count(pool.waiting_count)} waiting, ${count(pool.own_waiting_count)} of them yours, longest ${span(pool.longest_wait_seconds)}` : "nobody waits",
   })));
@@ -303,15 +304,11 @@ const turns = [
   { every: 30, run: async () => drawCost(await ask("spending")) },
 ];
 
+// Whether anything happened since the last look. What it was is read from the jobs themselves.
 async function changed() {
-  let any = false;
-  for (;;) {
-    const { events } = await ask(`events?after=${state.sequence}&limit=500`);
-    if (!events.length) return any;
-    any = true;
-    state.sequence = events.at(-1).sequence;
-    if (events.length < 500) return true;
-  }
+  const { events } = await ask(`events?after=${state.sequence}&limit=1&latest=true`);
+  if (events.length) state.sequence = events[0].sequence;
+  return events.length > 0;
 }
 
 async function running() {
@@ -319,7 +316,7 @@ async function running() {
   $("n-running").textContent = `${count(jobs.length)}${more ? "+" : ""}`;
 }
 
-async function look(turn) {
+async function look(turn, run = (state.run += 1)) {
   clearTimeout(state.timer);
   let pause = LOOK_MS;
   try {
@@ -329,13 +326,15 @@ async function look(turn) {
     show("Live", false);
     state.lost = 0;
   } catch (error) {
+    if (run !== state.run) return;
     if (error.status === 401) return door("The manager does not know this token.");
     state.lost = (state.lost ?? 0) + 1;
     pause = Math.min(LONGEST_LOOK_MS, LOOK_MS * 2 ** state.lost);
     show(error instanceof Refused ? error.message : "No answer; trying again", true);
   }
+  if (run !== state.run) return; // somebody looked anew meanwhile
   // Nobody looks at a tab in the background.
-  state.timer = setTimeout(() => look(turn + 1), document.hidden ? LONGEST_LOOK_MS : pause);
+  state.timer = setTimeout(() => look(turn + 1, run), document.hidden ? LONGEST_LOOK_MS : pause);
 }
 
 function show(text, lost) {
@@ -347,6 +346,7 @@ function show(text, lost) {
 
 function door(problem = "") {
   clearTimeout(state.timer);
+  state.run += 1; // what is on its way is not drawn any more
   sessionStorage.removeItem(KEY);
   if ($("job").open) $("job").close();
   $("board").hidden = $("leave").hidden = $("engine").hidden = true;
