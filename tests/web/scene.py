@@ -10,7 +10,7 @@ from helpers.domain.estate.manager import Project
 from helpers.domain.jobs.gpus import Pool
 from helpers.domain.jobs.observation import JobObservation, Phase
 from helpers.domain.jobs.settings import ManagerSettings
-from helpers.services.manager_cards import CardBoard
+from helpers.services.manager_cards import KEPT_SECONDS, CardBoard
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.jobs import A100
 from tests.fakes.manager import SETTINGS
@@ -52,8 +52,8 @@ class WebScene(Scene):
         self.bench.engine.pools = {A100: 8, T4: 2, SHARED_T4: 2 * 16384}
         self.world.cards = CardBoard(self.cluster, self.bench.engine, self.bench.board, self.bench.clock)
 
-    def turn(self, seconds: float = 1.0) -> None:
-        """One turn of the leader, and one look of the board, so much later."""
+    def turn(self, seconds: float = KEPT_SECONDS + 1) -> None:
+        """One turn of the leader, and one look of the board, so much later: cards that were seen are looked at anew."""
         self.bench.turn(seconds)
         self.bench.board.look()
 

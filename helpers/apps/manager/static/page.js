@@ -297,9 +297,10 @@ async function drawJob() {
 
 // --- the loop
 
+// `first`: the others need the clock, the projects and their colours from it.
 const turns = [
-  { every: 2, run: async () => drawQueues(await ask("queues")) },
-  { every: 5, run: async () => drawProjects(await ask("quotas")) },
+  { every: 2, first: true, run: async () => drawQueues(await ask("queues")) },
+  { every: 5, first: true, run: async () => drawProjects(await ask("quotas")) },
   { every: 3, run: async () => drawCards(await ask("cards").catch((error) => { if (error.status === 404) return null; throw error; })) },
   { every: 30, run: async () => drawCost(await ask("spending")) },
 ];
@@ -320,9 +321,15 @@ async function look(turn, run = (state.run += 1)) {
   clearTimeout(state.timer);
   let pause = LOOK_MS;
   try {
-    // Before the jobs: colours, ages and filters come from these. One that is not due is left out.
-    for (const { every, run } of turns) if (turn % every === 0) await run();
-    if (await changed() || turn % 15 === 0) await Promise.all([loadJobs(), running(), $("job").open && document.activeElement?.closest(".actions") === null ? drawJob() : null]);
+    const due = turns.filter(({ every }) => turn % every === 0);
+    await Promise.all(due.filter(({ first }) => first).map((one) => one.run()));
+    const jobs = async () => {
+      if (!(await changed()) && turn % 15 !== 0) return;
+      // A button that somebody is about to press stays where it is.
+      const quiet = $("job").open && !document.activeElement?.closest(".actions");
+      await Promise.all([loadJobs(), running(), quiet ? drawJob() : null]);
+    };
+    await Promise.all([jobs(), ...due.filter(({ first }) => !first).map((one) => one.run())]);
     show("Live", false);
     state.lost = 0;
   } catch (error) {
@@ -380,6 +387,7 @@ $("door-form").addEventListener("submit", (event) => {
   sessionStorage.setItem(KEY, $("token").value.trim());
   $("token").value = "";
   enter();
+  $("jobs").focus();
 });
 $("leave").addEventListener("click", () => door());
 $("more").addEventListener("click", () => loadJobs({ more: true }).catch((error) => show(error.message, true)));
