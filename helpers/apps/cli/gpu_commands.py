@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,6 +65,11 @@ def as_ours(error: GPUJobError) -> GpumemError:
     if isinstance(error, JobRefused | JobFailed | WaitedTooLong):
         return CheckFailed(str(error))
     return DependencyError(str(error)) if isinstance(error, ManagerUnreachable) else InputError(str(error))
+
+
+def _values(words: type[StrEnum]) -> list[str]:
+    """As they are written; click would offer the members' names."""
+    return [word.value for word in words]
 
 
 def _token(token_file: Path | None) -> str | None:
@@ -143,8 +149,10 @@ def gpu_submit(
 
 @gpu.command("list")
 @project_option
-@click.option("--status", "statuses", type=click.Choice(list(JobStatus)), multiple=True, help="May be repeated.")
-@click.option("--priority", type=click.Choice(list(Priority)))
+@click.option(
+    "--status", "statuses", type=click.Choice([one.value for one in JobStatus]), multiple=True, help="May be repeated."
+)
+@click.option("--priority", type=click.Choice([one.value for one in Priority]))
 @click.option("--name", "job_name", help="Jobs of exactly that name.")
 @click.option("--user", "submitted_by", help="Whose jobs.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The newest so many.")
@@ -153,8 +161,8 @@ def gpu_submit(
 def gpu_list(
     client: GPUJobClient,
     projects: tuple[str, ...],
-    statuses: tuple[JobStatus, ...],
-    priority: Priority | None,
+    statuses: tuple[str, ...],
+    priority: str | None,
     job_name: str | None,
     submitted_by: str | None,
     limit: int,

@@ -45,7 +45,7 @@ def job_options(command: Command) -> Command:
             click.option("--job", "job_json", help="The job as JSON."),
             click.option("--name", help="The job's name."),
             click.option("-n", "--project", help="Whose job it is: a namespace."),
-            click.option("--priority", type=click.Choice(list(Priority))),
+            click.option("--priority", type=click.Choice([one.value for one in Priority])),
             click.option("--gpu", type=click.Choice(sorted(GPU_TYPES)), help="Which GPU."),
             click.option("--gpus", type=click.IntRange(1), help="Cards, or MIG instances, of each worker."),
             click.option("--gpu-memory-gb", type=click.IntRange(1), help="The card's memory as it is sold."),
