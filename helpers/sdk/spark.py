@@ -25,7 +25,7 @@ TEMPLATE_PATH = "/etc/spark/gpu-executor.yaml"
 # RAPIDS' own default of spark.rapids.memory.gpu.reserve: what the context and libraries take beside the pool.
 RESERVE_MIB = 640
 _GPU = "nvidia.com/gpu"
-_RATIO_STEP = Decimal("0.001")
+_RATIO_STEP = Decimal("0.000001")
 
 
 @dataclass(frozen=True)
