@@ -23,11 +23,17 @@ from lab.cluster import Lab
 from lab.errors import LabError
 from lab.pki import Authority
 from lab.ports import free_ports
-from lab.toolchain import KEDA, check_go
+from lab.toolchain import TOOLS, ToolModule, check_go
 from lab.waiting import wait_for
 
 NAMESPACE = "keda"
-MODULE = "github.com/kedacore/keda/v2"
+_PACKAGE = "github.com/kedacore/keda/v2"
+# Many minutes to build: on request alone (`python -m lab.prepare --with-keda`).
+MODULE = ToolModule(
+    "KEDA 2.21.0",
+    TOOLS / "keda",
+    {"keda-operator": f"{_PACKAGE}/cmd/operator", "keda-adapter": f"{_PACKAGE}/cmd/adapter"},
+)
 _SCALED_OBJECTS = "/apis/keda.sh/v1alpha1/namespaces/{}/scaledobjects"
 _EXTERNAL_METRICS = "v1beta1.external.metrics.k8s.io"
 
@@ -38,8 +44,8 @@ def keda_crds() -> list[dict[str, Any]]:
     Raises:
         LabError: The module cannot be had.
     """
-    command = [check_go(), "mod", "download", "-json", MODULE]
-    answer = subprocess.run(command, cwd=KEDA.folder, capture_output=True, text=True)
+    command = [check_go(), "mod", "download", "-json", _PACKAGE]
+    answer = subprocess.run(command, cwd=MODULE.folder, capture_output=True, text=True)
     if answer.returncode != 0:
         raise LabError(f"`{' '.join(command)}` failed: {(answer.stdout + answer.stderr)[-500:]}")
     files = sorted((Path(json.loads(answer.stdout)["Dir"]) / "config/crd/bases").glob("*.yaml"))

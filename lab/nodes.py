@@ -76,6 +76,23 @@ class Nodes:
         self._state.nodes.remove(node)
         save(self._paths, self._state)
 
+    def adopt(self, node: LabNode) -> None:
+        """Gives a Node object that an autoscaler has made a kubelet, or pod life; nobody is waited for."""
+        self._state.nodes.append(node)
+        save(self._paths, self._state)
+        if node.kind == "hollow":
+            self._start_kubelet(node)
+            return
+        path = f"/api/v1/nodes/{node.name}"
+        self._api.patch(f"{path}/status", {"status": bare_node(node, self._state.ports["pod-life"])["status"]})
+        self._api.patch(path, {"metadata": {"labels": {BARE_LABEL: "true"}}})
+
+    def let_go(self, name: str) -> None:
+        """Ends the kubelet, if any, of a node whose Node object an autoscaler has deleted, and forgets the node."""
+        self._end_kubelet(name)
+        self._state.nodes.remove(self._state.node(name))
+        save(self._paths, self._state)
+
     def reregister(self, name: str, *, wait: bool = True) -> None:
         """Deletes the Node object and registers the machine again, as after a reinstall.
 
@@ -135,12 +152,15 @@ class Nodes:
         server = f"https://127.0.0.1:{self._state.ports['apiserver']}"
         return write_kubeconfig(folder / f"node-{name}.kubeconfig", server, self._paths.pki / "ca.crt", user, pair=pair)
 
-    def _unregister(self, node: LabNode) -> None:
-        if process := self._state.process(process_name(node.name)):
+    def _end_kubelet(self, name: str) -> None:
+        if process := self._state.process(process_name(name)):
             processes.stop([process])
             self._state.processes.remove(process)
             save(self._paths, self._state)
             remove_leftovers([Path(process.log)])
+
+    def _unregister(self, node: LabNode) -> None:
+        self._end_kubelet(node.name)
         path = f"/api/v1/nodes/{node.name}"
         self._api.delete(path)
         self._api.delete(lease_path(node.name))

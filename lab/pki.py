@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -165,7 +166,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePubl
 
 def _subject(user: str, groups: Sequence[str]) -> x509.Name:
     parts = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
-    return x509.Name([*parts, x509.NameAttribute(NameOID.COMMON_NAME, user)])
+    return x509.Name([*parts, _common_name(user)])
 
 
 def _write_pair(folder: Path, name: str, cert: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> KeyPair:
@@ -183,3 +184,11 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _base64(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
+
+
+def _common_name(user: str) -> x509.NameAttribute[str]:
+    # RFC 5280 ends a common name at 64 characters and no Go program checks it; the user of a node that an
+    # autoscaler has named is longer, and a kubelet has no other user.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return x509.NameAttribute(NameOID.COMMON_NAME, user, _validate=False)

@@ -12,6 +12,7 @@ import pwd
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -51,7 +52,7 @@ class PostgresServer:
         Raises:
             LabError: there is no PostgreSQL, or it does not come up.
         """
-        self._program = self._program or require_program("postgres")
+        self._program = self._program or self._reachable(require_program("postgres"))
         (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)  # of one that was killed
         if not (self.folder / "data" / "PG_VERSION").is_file():
             self._initialise()
@@ -61,7 +62,7 @@ class PostgresServer:
         with (self.folder / "postgres.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, **self._as_nobody(self._program))
         deadline = time.monotonic() + START_BOUND_SECONDS
-        while not self._answers():
+        while not self.is_up():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 text = (self.folder / "postgres.log").read_text(errors="replace")[-500:]
                 raise LabError(f"postgres on port {self.port} did not come up: {text}")
@@ -76,7 +77,7 @@ class PostgresServer:
         self._end(signal.SIGQUIT)
 
     def _initialise(self) -> None:
-        program = require_program("initdb")
+        program = self._reachable(require_program("initdb"))
         self.folder.mkdir(parents=True, exist_ok=True)
         password_file = self.folder / "password"
         password_file.write_text(self.password, encoding="utf-8")
@@ -89,6 +90,18 @@ class PostgresServer:
         answer = subprocess.run(command, capture_output=True, text=True, errors="replace", **self._as_nobody(program))
         if answer.returncode != 0:
             raise LabError(f"initdb in {self.folder} failed: {(answer.stdout + answer.stderr)[-500:]}")
+
+    def _reachable(self, program: Program) -> Program:
+        """The program where the server's user can read it; an unpacked one may lie below root's own folder."""
+        if os.geteuid() != 0 or all(parent.stat().st_mode & stat.S_IXOTH for parent in program.path.parents):
+            return program
+        root = next(parent for parent in program.path.parents if parent.name == "usr").parent
+        copy = self.folder / "program"
+        if not copy.is_dir():
+            shutil.copytree(root, copy, symlinks=True)
+            copy.chmod(0o755)
+        env = {name: value.replace(str(root), str(copy)) for name, value in program.env.items()}
+        return Program(copy / program.path.relative_to(root), program.version, env)
 
     def _as_nobody(self, program: Program) -> dict[str, Any]:
         options: dict[str, Any] = {"cwd": self.folder, "env": {**os.environ, **program.env}}
@@ -108,7 +121,7 @@ class PostgresServer:
             process.kill()
             process.wait()
 
-    def _answers(self) -> bool:
+    def is_up(self) -> bool:
         """Whether it takes connections: the postmaster writes so into the last line of its lock file."""
         with contextlib.suppress(OSError):
             lines = (self.folder / "data" / "postmaster.pid").read_text(errors="replace").splitlines()

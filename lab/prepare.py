@@ -11,10 +11,13 @@ from __future__ import annotations
 import sys
 import time
 
+from lab import keda
+from lab.crds import MODULES, NoCrds, find_crds
 from lab.errors import LabError
 from lab.fake_nvml.build import ensure_library
+from lab.karpenter import ensure_karpenter
 from lab.programs import NoProgram, find_program
-from lab.toolchain import ON_REQUEST, ensure_keda, ensure_tools
+from lab.toolchain import ON_REQUEST, ensure_module, ensure_tools
 
 # What the tests run today; `find_program` knows more.
 PROGRAMS_OF_THE_TESTS = ("prometheus", "promtool", "containerd", "runc", "host-local", "busybox", "redis-server")
@@ -31,10 +34,18 @@ def main() -> int:
         ensure_tools(progress, extra=tuple(ON_REQUEST))
         ensure_library()
         if "--with-keda" in sys.argv[1:]:
-            ensure_keda(progress)
+            ensure_module(keda.MODULE, progress)
     except LabError as error:
         print(error, file=sys.stderr)
         return 3
+    for engine in MODULES:
+        crds = find_crds(engine, progress)
+        if isinstance(crds, NoCrds):
+            progress(f"CRDs of {engine} cannot be had, and tests that need them are skipped: {crds.reason}")
+    try:
+        ensure_karpenter(progress)
+    except LabError as error:
+        progress(f"Karpenter cannot be built, and tests that need it are skipped: {error}")
     for name in PROGRAMS_OF_THE_TESTS:
         found = find_program(name, progress)
         if isinstance(found, NoProgram):

@@ -81,6 +81,18 @@ class Lab:
         with self._changing() as state:
             self._nodes(state).remove(name)
 
+    def node_adopt(self, node: LabNode) -> None:
+        """Gives a Node object that an autoscaler has made a kubelet, or pod life; see `lab.nodes.Nodes.adopt`."""
+        with self._changing() as state:
+            if node.kind == "bare":
+                ensure_pod_life(self.paths, state)
+            self._nodes(state).adopt(node)
+
+    def node_let_go(self, name: str) -> None:
+        """Ends the kubelet, if any, of a node that an autoscaler has deleted."""
+        with self._changing() as state:
+            self._nodes(state).let_go(name)
+
     def node_reregister(self, name: str, *, wait: bool = True) -> None:
         """Deletes a Node object and registers the machine again; see `lab.nodes.Nodes.reregister`."""
         with self._changing() as state:

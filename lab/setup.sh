@@ -2,7 +2,8 @@
 # Installs what the project needs into its own folders: .venv (Python), with --with-node node_modules
 # (the cdktf CLI), with --with-queues the coordinator's BullMQ clients and a redis-server, with
 # --with-postgres a PostgreSQL for the manager, with --with-chromium a browser for its page, with --with-kfp
-# Kubeflow's compiler, in an environment of its own (its pins and ours exclude each other). Called by `make setup`; safe to run again. Names a missing prerequisite and how to get it.
+# Kubeflow's compiler, in an environment of its own: its pins and ours exclude each other. Called by `make setup`;
+# safe to run again. Names a missing prerequisite and how to get it.
 set -eu
 cd "$(dirname "$0")/.."
 arguments="$*"

@@ -24,6 +24,7 @@ from lab.errors import LabError
 
 KUBERNETES_VERSION = "v1.36.1"
 GO_NEEDED = (1, 26)
+TOOLS = Path(__file__).parent / "tools"
 
 # kubelet is pinned in go.mod but not built here: only a lab with real containers needs it.
 PACKAGES: dict[str, str] = {
@@ -53,25 +54,18 @@ REPORT_EVERY_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class ToolModule:
-    """Programs that are pinned together: the folder with their go.mod and go.sum, and how they are linked."""
+    """Programs that are pinned together: the folder with their go.mod and go.sum, package by name, and linking.
 
-    title: str
+    Each has a module graph of its own: all together they could not be pinned.
+    """
+
+    label: str
     folder: Path
     packages: Mapping[str, str]
-    linker_flags: str
+    linker_flags: str = "-s -w"
 
 
-CLUSTER = ToolModule(f"Kubernetes {KUBERNETES_VERSION}", Path(__file__).parent / "tools", PACKAGES, LINKER_FLAGS)
-# Another module graph, with other versions of Kubernetes's libraries: together they could not be pinned.
-KEDA = ToolModule(
-    "KEDA 2.21.0",
-    Path(__file__).parent / "tools_keda",
-    {
-        "keda-operator": "github.com/kedacore/keda/v2/cmd/operator",
-        "keda-adapter": "github.com/kedacore/keda/v2/cmd/adapter",
-    },
-    "-s -w",
-)
+KUBERNETES = ToolModule(f"Kubernetes {KUBERNETES_VERSION}", TOOLS, PACKAGES, LINKER_FLAGS)
 
 Progress = Callable[[str], None]
 
@@ -83,7 +77,7 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpumem"
 
 
-def tools_folder(module: ToolModule = CLUSTER) -> Path:
+def tools_folder(module: ToolModule = KUBERNETES) -> Path:
     """Where the programs of this checkout's lock live; it need not exist yet."""
     digest = hashlib.sha256()
     for part in ("go.mod", "go.sum"):
@@ -105,22 +99,22 @@ def ensure_tools(progress: Progress, extra: Sequence[str] = ()) -> dict[str, Pat
     given = _assets()
     packages = PACKAGES | {name: ON_REQUEST[name] for name in extra}
     wanted = {name: package for name, package in packages.items() if name not in given}
-    return _built(CLUSTER, wanted, progress) | given
+    return _built(KUBERNETES, wanted, progress) | given
 
 
-def ensure_keda(progress: Progress) -> dict[str, Path]:
-    """KEDA's operator and its metrics adapter by name, built first where they are missing.
+def ensure_module(module: ToolModule, progress: Progress) -> dict[str, Path]:
+    """The programs of another module by name, built first where they are missing.
 
     Raises:
-        LabError: As `ensure_tools`.
+        LabError: Go is missing or too old, or the build failed.
     """
-    return _built(KEDA, KEDA.packages, progress)
+    return _built(module, module.packages, progress)
 
 
-def built_keda() -> dict[str, Path] | None:
+def built_module(module: ToolModule) -> dict[str, Path] | None:
     """The same where somebody had them built; None otherwise, and nothing is built."""
-    folder = tools_folder(KEDA)
-    return None if _missing(folder, KEDA.packages) else {name: folder / name for name in KEDA.packages}
+    folder = tools_folder(module)
+    return None if _missing(folder, module.packages) else {name: folder / name for name in module.packages}
 
 
 def _built(module: ToolModule, wanted: Mapping[str, str], progress: Progress) -> dict[str, Path]:
@@ -161,7 +155,7 @@ def _lock(path: Path, progress: Progress) -> Iterator[None]:
 def _build(module: ToolModule, folder: Path, missing: Mapping[str, str], progress: Progress) -> None:
     go = check_go()
     progress(
-        f"building {len(missing)} programs of {module.title} with Go: "
+        f"building {len(missing)} {'program' if len(missing) == 1 else 'programs'} of {module.label} with Go: "
         "the first build takes several minutes, later ones none"
     )
     started = time.monotonic()

@@ -6,7 +6,7 @@ import pytest
 
 from lab.terraform_run import find_terraform
 
-pytest_plugins = ["tests.fixtures.lab", "tests.fixtures.watchdog_scene"]
+pytest_plugins = ["tests.fixtures.lab", "tests.fixtures.platform_lab", "tests.fixtures.watchdog_scene"]
 
 NO_TERRAFORM = "neither terraform nor tofu is on PATH; install one to run the plan and apply tests"
 

@@ -73,6 +73,19 @@ WEBHOOK_SECRET = "gpu-webhook-certificate"  # noqa: S105 - the Secret's name
 WEBHOOK_CONFIGURATION = "gpu-directory-injector"
 
 KEDA_PAUSED_ANNOTATION = "autoscaling.keda.sh/paused"
+# Karpenter's own.
+NODE_POOL_LABEL = "karpenter.sh/nodepool"
+CAPACITY_TYPE_LABEL = "karpenter.sh/capacity-type"
+# On every pod of a job: while it runs, Karpenter neither consolidates its machine away nor drains it for
+# drift or age.
+DO_NOT_DISRUPT = {"karpenter.sh/do-not-disrupt": "true"}
+MIG_CONFIG_LABEL = "nvidia.com/mig.config"
+# A project's queue inside its namespace (Kueue's LocalQueue), which a job names in the label.
+LOCAL_QUEUE = "gpumem"
+KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+KUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
+VOLCANO_QUEUE_ANNOTATION = "scheduling.volcano.sh/queue-name"
+
 DEVICE_PLUGIN_CONFIG_LABEL = "nvidia.com/device-plugin.config"
 
 DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
@@ -120,6 +133,16 @@ def released_replicas_annotation(label_prefix: str) -> str:
 def service_dns_name(service: str, namespace: str) -> str:
     """The name under which API servers ask for a Service."""
     return f"{service}.{namespace}.svc"
+
+
+def project_label(label_prefix: str) -> str:
+    """The label of every pod of a job, with its project; NetworkPolicies choose pods by it."""
+    return f"{label_prefix}/project"
+
+
+def project_queue(project: str) -> str:
+    """A project's queue where queues belong to the cluster: Kueue's ClusterQueue, Volcano's Queue."""
+    return f"gpumem-{project}"
 
 
 def budget_annotation(label_prefix: str) -> str:

@@ -27,10 +27,7 @@ _SCALABLE = ("Deployment", "StatefulSet")
 def consumer_objects(estate: Estate) -> tuple[RenderedObject, ...]:
     """PriorityClasses, namespaces, quotas, the workloads of `create` tenants, and who may exec into tenants."""
     shared = {"gate": GATE, "labels": {"app.kubernetes.io/managed-by": "gpumem"}}
-    ours = sorted({tenant.namespace for tenant in estate.tenants if tenant.apply == "create"})
-    # A namespace that holds only other people's workloads is other people's: it stands already, and
-    # the provider would take its fields over from whoever applied it.
-    namespaces = {name: address_of("namespace", name) for name in ours}
+    namespaces = {name: address_of("namespace", name) for name in own_namespaces(estate)}
     objects = [
         *render_template(
             1,
@@ -56,6 +53,15 @@ def consumer_objects(estate: Estate) -> tuple[RenderedObject, ...]:
         ),
     ]
     return (*objects, *_workloads(estate, shared, namespaces), *_exec_rights(estate, shared, namespaces))
+
+
+def own_namespaces(estate: Estate) -> list[str]:
+    """The namespaces that this wave renders.
+
+    One that holds only other people's workloads is other people's: it stands already, and the
+    provider would take its fields over from whoever applied it.
+    """
+    return sorted({tenant.namespace for tenant in estate.tenants if tenant.apply == "create"})
 
 
 def consumer_steps(estate: Estate, objects: Sequence[RenderedObject]) -> tuple[Step, ...]:

@@ -7,6 +7,7 @@ from helpers.domain.watchdog.settings import watchdog_settings
 from helpers.rendering.admission import admission_objects
 from helpers.rendering.consumers import consumer_objects, consumer_steps
 from helpers.rendering.gpu_system import gpu_system_objects
+from helpers.rendering.manager_platform import manager_platform_objects
 from helpers.rendering.monitoring import monitoring_objects
 from helpers.rendering.nvidia import nvidia_objects, nvidia_steps
 from helpers.rendering.objects import Rendered
@@ -27,6 +28,7 @@ def render(estate: Estate) -> Rendered:
             *monitoring,
             *consumers,
             *platform_objects(estate),
+            *manager_platform_objects(estate),
         ),
         steps=(*nvidia_steps(estate), *consumer_steps(estate, consumers)),
     )

@@ -11,7 +11,7 @@ from helpers.domain.jobs.change import MANAGER_ACTOR, OutboxAction, step
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.limits import Sample, Stop, check_limits
 from helpers.domain.jobs.observation import JobObservation
-from helpers.domain.jobs.ordering import Go, decide
+from helpers.domain.jobs.ordering import Go, anybody_fits, decide
 from helpers.domain.jobs.preemption import checkpoint_due
 from helpers.domain.jobs.settings import ManagerSettings
 from helpers.domain.jobs.states import HOLDING, JobStatus
@@ -28,7 +28,7 @@ from helpers.services.manager_queue import holding_of, waiting_of
 
 TURN_SECONDS = 1.0
 # A turn over thousands of jobs may take at most this part of a core: requests wait for the same interpreter.
-_TURN_SHARE = 0.05
+_TURN_SHARE = 0.03
 OUTBOX_SECONDS = 0.25
 
 
@@ -134,6 +134,8 @@ class ManagerLoop:
             return
         holding = [holding_of(row, hours, now_at) for row in rows if row.status in HOLDING]
         capacity = self._ports.engine.capacity()
+        if not anybody_fits(waiting, holding, capacity):
+            return  # an order of thousands is not made for nobody
         order = self._ports.engine.order(QueueFacts(waiting, holding, capacity, self._rules, now_at=now_at))
         for answer in decide(order, holding, capacity, self._rules, now_at):
             if isinstance(answer, Go):

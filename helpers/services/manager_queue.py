@@ -26,7 +26,7 @@ from helpers.ports.log import Log
 
 LOOK_SECONDS = 1.0
 # A look may take at most this part of a core, however long the queue is: requests wait for the same interpreter.
-_LOOK_SHARE = 0.04
+_LOOK_SHARE = 0.03
 DURATIONS_SECONDS = 60.0
 _MOST_RUNS_COUNT = 2000
 

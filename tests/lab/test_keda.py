@@ -18,16 +18,16 @@ import pytest
 
 from helpers.domain.lanes.settings import CoordinatorSettings, coordinator_settings
 from helpers.rendering.render import render
-from lab import toolchain
 from lab.cluster import Lab
 from lab.gates import GatedTenants, gates_node
-from lab.keda import Keda, keda, keda_crds
+from lab.keda import MODULE, Keda, keda, keda_crds
 from lab.programs import NoProgram, find_program
 from lab.prometheus import Target, start_prometheus
 from lab.queues.apps import App, app
 from lab.queues.coordinators import CoordinatorProcess
 from lab.redis_server import redis_server
 from lab.small_exporter import LabExporter, lab_exporter
+from lab.toolchain import built_module
 from lab.waiting import wait_for
 from tests.fakes.gates import guide_estate
 from tests.queues.conftest import why_not
@@ -98,7 +98,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def tools() -> dict[str, Any]:
-    found = toolchain.built_keda()
+    found = built_module(MODULE)
     if found is None:
         pytest.skip("KEDA is not built here (many minutes, once): python -m lab.prepare --with-keda")
     return dict(found)

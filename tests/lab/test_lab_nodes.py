@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from kubernetes import client
 
+from lab import cluster
 from lab.cluster import Lab, LabNode
 from lab.errors import LabInputError
+from lab.nodes import is_ready
+from lab.state import NodeKind
 
 pytestmark = pytest.mark.lab
 
@@ -100,3 +103,26 @@ def test_a_node_can_be_added_used_and_taken_away(
 def test_a_name_that_is_there_already_is_refused(lab: Lab) -> None:
     with pytest.raises(LabInputError, match="node bare-0 is there already or named twice"):
         lab.node_add(LabNode("bare-0", {}, {}, "bare"))
+
+
+@pytest.mark.parametrize("kind", ["hollow", "bare"])
+def test_a_node_that_an_autoscaler_made_comes_to_life_and_is_let_go(
+    lab: Lab, kube: client.ApiClient, eventually: Eventually, kind: NodeKind
+) -> None:
+    # With `system:node:` before it this is longer than a common name should be, as an autoscaler's names are.
+    name = f"kwok-gpu-scale-abcde-adoring-mahavira-{kind}-2357111317"
+    api = client.CoreV1Api(kube)
+    provider_id = f"kwok://{name}"
+    api.create_node({"metadata": {"name": name, "labels": {"pool": "made"}}, "spec": {"providerID": provider_id}})
+    try:
+        lab.node_adopt(LabNode(name, {}, {"nvidia.com/gpu": 4}, kind))
+        eventually(lambda: (node(kube, name).status.allocatable or {}).get("nvidia.com/gpu") == "4")
+        eventually(lambda: is_ready(api.api_client.sanitize_for_serialization(node(kube, name))))
+        adopted = node(kube, name)
+        assert (adopted.spec.provider_id, adopted.metadata.labels["pool"]) == (provider_id, "made")
+    finally:
+        api.delete_node(name)
+        lab.node_let_go(name)
+    assert name not in {each["name"] for each in cluster.status(lab.name, lab.paths.dir.parent.parent)["nodes"]}
+    with pytest.raises(client.ApiException):
+        node(kube, name)

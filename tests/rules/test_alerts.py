@@ -12,6 +12,7 @@ from helpers.rendering.monitoring import rule_groups
 from lab.programs import Program
 from tests.rules.card_cases import CARD_CASES, LABELS_A, TEXT_A, card, mib
 from tests.rules.coordinator_cases import COORDINATOR_CASES, coordinator_rules
+from tests.rules.gate_cases import GATE_CASES, gate_rules
 from tests.rules.lease_cases import LEASE_CASES, lease_rules
 from tests.rules.promtool import KINDS, Case, Firing, Rules, promtool_run, run_case
 from tests.rules.tenant_cases import POD, POD_LABELS, TENANT_CASES, WAITS, asks, unplaced
@@ -24,12 +25,14 @@ RULES: dict[str, Callable[[], Rules]] = {
     "example": Rules.of_example,
     "coordinator": coordinator_rules,
     "leases": lease_rules,
+    "gates": gate_rules,
     "webhook": webhook_rules,
 }
 CASES = [
     *(("example", case) for case in (*CARD_CASES, *TENANT_CASES, *WATCHDOG_CASES)),
     *(("coordinator", case) for case in COORDINATOR_CASES),
     *(("leases", case) for case in LEASE_CASES),
+    *(("gates", case) for case in GATE_CASES),
     *(("webhook", case) for case in WEBHOOK_CASES),
 ]
 OPPOSITES = [(estate, case) for estate, case in CASES if case.kind in ("firing", "silent")]

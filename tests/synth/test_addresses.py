@@ -11,6 +11,7 @@ from tests.synth.estates import PROJECT, shipped
 
 SNAPSHOT = Path(__file__).with_name("addresses.txt")
 DESK_SNAPSHOT = Path(__file__).with_name("addresses-rtx2060super.txt")
+POOLS_SNAPSHOT = Path(__file__).with_name("addresses-gpu-pools.txt")
 
 
 def held(stacks: Stacks, snapshot: Path) -> None:
@@ -29,6 +30,10 @@ def test_the_addresses_of_the_estate_with_all_three_stacks_are_those_of_the_snap
     synth: Callable[[Estate], Stacks],
 ) -> None:
     held(synth(shipped(PROJECT / "estates/rtx2060super.yaml")), DESK_SNAPSHOT)
+
+
+def test_the_addresses_of_the_estate_with_jobs_are_those_of_the_snapshot(synth: Callable[[Estate], Stacks]) -> None:
+    held(synth(shipped(PROJECT / "estates/gpu-pools.yaml")), POOLS_SNAPSHOT)
 
 
 def test_terraform_sees_the_id_itself_and_no_generated_suffix(example_stacks: Stacks) -> None:

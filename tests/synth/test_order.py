@@ -34,6 +34,19 @@ def test_the_coordinator_is_deployed_after_the_consumers(synth: Callable[[Estate
     assert manifest["stacks"]["platform"]["dependencies"] == ["consumers"]
 
 
+def test_what_jobs_stand_on_is_made_in_an_order_that_can_work(synth: Callable[[Estate], Stacks]) -> None:
+    (path,) = [path for path in SHIPPED if shipped(path).manager is not None]
+    stacks = synth(shipped(path))
+    manifest = json.loads((stacks.outdir / "manifest.json").read_text())
+    assert manifest["stacks"]["platform"]["dependencies"] == ["consumers"]
+    before = stacks.depends_on("platform")
+    assert "kubectl_manifest.node-class-gpu" in before["kubectl_manifest.node-pool-gpu-t4"]
+    assert "kubectl_manifest.node-pool-gpu-t4" in before["kubectl_manifest.node-overlay-t4-pool"]
+    for address, body in stacks.manifests("platform").items():
+        if body["metadata"].get("namespace") == "vision":
+            assert "kubectl_manifest.project-namespace-vision" in before[address], address
+
+
 def test_destroy_stops_the_workers_before_it_takes_the_key_away(example_stacks: Stacks) -> None:
     """Terraform destroys in reverse, so what must end first depends on what must end last."""
     before = example_stacks.depends_on("nvidia")

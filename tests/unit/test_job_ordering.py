@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.domain.jobs.gpus import Demand, Pool
-from helpers.domain.jobs.ordering import Go, Holding, Policy, Rules, Stay, Waiting, decide, effective_rank, ordered
+from helpers.domain.jobs.ordering import (
+    Go,
+    Holding,
+    Policy,
+    Rules,
+    Stay,
+    Waiting,
+    anybody_fits,
+    decide,
+    effective_rank,
+    ordered,
+)
 from helpers.domain.jobs.spec import Priority
 from tests.fakes.jobs import A100, NOON, after, holding, waiting
 
@@ -147,6 +158,7 @@ def test_what_goes_fits_and_a_second_look_lets_nobody_else_go(
         Holding(job.job_id, job.project_id, job.demand, now_at + timedelta(seconds=job.most_seconds)) for job in gone
     ]
     rest = [job for job in order if job not in gone]
+    assert anybody_fits(order, has, {A100: 8}) or not gone
     assert who_goes(decide(rest, now_has, {A100: 8}, rules, now_at)) == []
 
 

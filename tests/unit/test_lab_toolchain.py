@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import toolchain
+from lab import keda, toolchain
 from lab.errors import LabError
 
 FAKE_GO = """#!/bin/sh
@@ -63,12 +63,12 @@ def test_a_program_on_request_is_added_to_those_that_are_there(go_log: Path) -> 
 def test_keda_is_built_on_request_alone_and_from_its_own_lock(go_log: Path) -> None:
     toolchain.ensure_tools(lambda _: None, ["kubelet"])
     assert "kedacore" not in go_log.read_text()
-    assert toolchain.built_keda() is None
-    tools = toolchain.ensure_keda(lambda _: None)
+    assert toolchain.built_module(keda.MODULE) is None
+    tools = toolchain.ensure_module(keda.MODULE, lambda _: None)
     assert sorted(tools) == ["keda-adapter", "keda-operator"]
-    assert toolchain.built_keda() == tools
-    assert {path.parent for path in tools.values()} == {toolchain.tools_folder(toolchain.KEDA)}
-    assert toolchain.tools_folder(toolchain.KEDA) != toolchain.tools_folder()
+    assert toolchain.built_module(keda.MODULE) == tools
+    assert {path.parent for path in tools.values()} == {toolchain.tools_folder(keda.MODULE)}
+    assert toolchain.tools_folder(keda.MODULE) != toolchain.tools_folder()
 
 
 def test_two_builds_at_once_do_the_work_once(go_log: Path) -> None:

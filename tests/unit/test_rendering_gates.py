@@ -138,3 +138,11 @@ def test_a_rendered_tenant_begins_at_zero_unless_its_gate_only_watches(dry_run: 
     )
     (step,) = [step for step in render(estate).steps if step.address == "replicas-training"]
     assert step.triggers["replicas"] == replicas
+
+
+def test_no_two_objects_of_the_coordinator_are_one(with_keda: Estate) -> None:
+    """Roles for gates, leases and release hooks may lie in one namespace."""
+    found = [item.manifest for item in render(with_keda).wave(2).objects]
+    keys = [(one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]) for one in found]
+    assert len(set(keys)) == len(keys)
+    assert ("Role", "media", "gpumem-coordinator-gates") in keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -115,6 +116,9 @@ def run_manager(
             tls_folder=run.tls_folder,
             most_body_bytes=MOST_BODY_BYTES,
         )
+        # What was made until here stays: a collection need not look at it, which takes longer than a request.
+        gc.collect()
+        gc.freeze()
         port = stack.enter_context(served)
         log.info("http_served", address=run.address, port=port)
         if outside.engine is None:

@@ -16,6 +16,7 @@ from helpers.domain.estate.gate_checks import gate_problems
 from helpers.domain.estate.lane_checks import lane_problems
 from helpers.domain.estate.lease_checks import lease_problems
 from helpers.domain.estate.manager import manager_problems
+from helpers.domain.estate.manager_platform_checks import platform_object_problems
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.estate.pod_checks import IMAGE_IS_PINNED, is_pinned, pod_problems
@@ -51,6 +52,7 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
         lease_problems,
         admission_problems,
         manager_problems,
+        platform_object_problems,
     )
     ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts, recycled_places)
     if not allow_overcommit:

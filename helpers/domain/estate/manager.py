@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from helpers.domain.errors import Problem
-from helpers.domain.estate.base import DnsLabel, DnsSubdomain, EstateModel
+from helpers.domain.estate.base import DnsLabel, DnsSubdomain
 from helpers.domain.estate.coordinator import SecretKey, VariableName
+from helpers.domain.estate.manager_platform import ManagerPlatform, ProjectPlatform
 from helpers.domain.estate.prices import Prices
 
 if TYPE_CHECKING:
     from helpers.domain.estate.model import Estate
 
 
-class Project(EstateModel):
+class Project(ProjectPlatform):
     """A project that may run jobs. It is a namespace of the cluster."""
 
     name: DnsLabel = Field(description="Unique; the namespace in which its jobs run.")
@@ -32,7 +33,7 @@ class Project(EstateModel):
     )
 
 
-class Manager(EstateModel):
+class Manager(ManagerPlatform):
     """GPU jobs: submitted by API, queued and let go by an engine. Absent: there is no manager."""
 
     engine: Literal["native", "kueue", "volcano"] = Field(

@@ -206,6 +206,12 @@ def decide(
     return answers
 
 
+def anybody_fits(waiting: Iterable[Waiting], holding: Sequence[Holding], capacity: Mapping[Pool, int]) -> bool:
+    """Whether anybody finds enough free; where nobody does, `decide` lets nobody go in any order."""
+    free = {pool: capacity[pool] - _held(holding, pool) for pool in capacity}
+    return any(job.demand.amount <= free.get(job.demand.pool, 0) for job in waiting)
+
+
 def _one(job: Waiting, free: int, reservation: _Reservation | None, in_all: int, now_at: datetime) -> Go | Stay:
     amount, name = job.demand.amount, job.demand.pool.name
     if amount > in_all:
