@@ -51,6 +51,7 @@ MANAGER_COMPONENT = "gpumem-manager"
 MANAGER_CONFIG_MAP = "gpumem-manager"
 MANAGER_CONFIG_PATH = "/etc/gpumem/manager.json"
 MANAGER_PORT = 8000
+MANAGER_PORT_NAME = "api"
 ENV_MANAGER_URL = "GPUMEM_MANAGER_URL"
 ENV_MANAGER_TOKEN = "GPUMEM_MANAGER_TOKEN"  # noqa: S105 - the variable's name
 # A virtual resource: only access rules and reviews know it. Its objects are a project's jobs.

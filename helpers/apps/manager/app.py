@@ -38,6 +38,7 @@ from helpers.ports.leases import Callers
 from helpers.ports.log import Log
 from helpers.ports.manager_metrics import JobUtilisation
 from helpers.services.manager_cards import CardBoard
+from helpers.services.manager_figures import ManagerFigures
 from helpers.services.manager_jobs import JobDesk
 from helpers.services.manager_loop import ManagerLoop, ManagerPorts
 from helpers.services.manager_money import Purse
@@ -91,12 +92,16 @@ def run_manager(
         stack.callback(database.dispose)
         migrate(database)
         store = SqlJobStore(database)
-        metrics = PrometheusManagerMetrics(registry, [project.name for project in settings.projects])
+        metrics = PrometheusManagerMetrics(
+            registry, [project.name for project in settings.projects], settings.budgets_usd()
+        )
         purse = Purse(settings.prices)
         board = QueueBoard(store, outside.engine, settings, clock, log)
         board.look()
         pulse = Pulse(stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS)
         threading.Thread(target=board.run, args=(pulse.stop,), name="queue", daemon=True).start()
+        figures = ManagerFigures(store, board, purse, settings, metrics, clock, log)
+        threading.Thread(target=figures.run, args=(stopped,), name="figures", daemon=True).start()
         desk = JobDesk(store, outside.engine, settings, purse, clock)
         callers = _callers(settings, run, outside.cluster, clock)
         cards = None
