@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import threading
 import time
@@ -102,7 +103,9 @@ class _Bounded:
             await self._application(scope, receive, send)
 
     async def _refuse(self, send: Any, status: HTTPStatus) -> None:
-        body = f'{{"error": "{status.phrase}: a body has at most {self._most_body_bytes} bytes"}}'.encode()
+        rule = f"{status.phrase}: a body has at most {self._most_body_bytes} bytes, and says how many"
+        problem = {"place": "body", "value": "", "rule": rule, "repair": "send less, with a Content-Length"}
+        body = json.dumps({"error": rule, "errors": [problem]}).encode()
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
         headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": int(status), "headers": headers})

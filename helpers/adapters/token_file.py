@@ -18,16 +18,16 @@ _FIELDS_COUNT = 3
 
 
 class TokenFile:
-    """Reads the file once.
+    """Reads the file once. `option`: the command line's name of the file, for messages.
 
     Raises:
         InputError: it cannot be read, others may read it, or a line is of another form.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, option: str = "--lease-tokens") -> None:
         self._callers: dict[str, Caller] = {}
         self._tenants: dict[str, frozenset[str]] = {}
-        for number, line in enumerate(_text(path).splitlines(), start=1):
+        for number, line in enumerate(_text(path, option).splitlines(), start=1):
             fields = line.partition("#")[0].split()
             if fields:
                 self._add(f"{path}:{number}", fields)
@@ -57,12 +57,12 @@ class TokenFile:
         self._tenants[user] = frozenset(tenants.split(","))
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, option: str) -> str:
     try:
         mode = path.stat().st_mode
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"token file {path}: {error.strerror}. Name another with --lease-tokens.") from error
+        raise InputError(f"token file {path}: {error.strerror}. Name another with {option}.") from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise InputError(f"token file {path}: others than its owner may use it. Run `chmod 600 {path}`.")
     return text

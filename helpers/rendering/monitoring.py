@@ -11,7 +11,7 @@ from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE
 from helpers.domain.estate import monitoring as names
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.monitoring import Monitoring
-from helpers.domain.names import INJECTOR_COMPONENT, MANAGER_COMPONENT, MANAGER_PORT_NAME
+from helpers.domain.names import INJECTOR_COMPONENT, MANAGER_COMPONENT
 from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering.admission_webhook import runs_webhook
 from helpers.rendering.dashboard import dashboard
@@ -34,9 +34,6 @@ class Job:
     by_node: bool = False
     namespace: str = ""
     """Where they are; empty: in the estate's own."""
-    port: str = METRICS_PORT
-    """The port's name."""
-    tls: bool = False
 
     @property
     def relabelings(self) -> list[dict[str, Any]]:
@@ -110,8 +107,7 @@ def scrape_jobs(estate: Estate) -> tuple[Job, ...]:
     if estate.coordinator is not None:
         jobs.append(Job(names.JOB_COORDINATOR, "gpumem-coordinator", namespace=GPU_SYSTEM_NAMESPACE))
     if estate.manager is not None:
-        tls = estate.manager.tls_secret is not None
-        jobs.append(Job(names.JOB_MANAGER, MANAGER_COMPONENT, False, GPU_SYSTEM_NAMESPACE, MANAGER_PORT_NAME, tls))
+        jobs.append(Job(names.JOB_MANAGER, MANAGER_COMPONENT, namespace=GPU_SYSTEM_NAMESPACE))
     return tuple(jobs)
 
 
@@ -127,7 +123,7 @@ def dashboard_text(estate: Estate, settings: WatchdogSettings, monitoring: Monit
 
 def _scrape_config(estate: Estate, job: Job, monitoring: Monitoring) -> dict[str, Any]:
     relabel = [
-        {"action": "keep", "source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": job.port},
+        {"action": "keep", "source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": METRICS_PORT},
     ]
     if job.by_node:
         relabel.append({"source_labels": ["__meta_kubernetes_pod_node_name"], "target_label": "node"})
@@ -137,7 +133,6 @@ def _scrape_config(estate: Estate, job: Job, monitoring: Monitoring) -> dict[str
         "scrape_timeout": f"{min(10, monitoring.scrape_interval_seconds)}s",
         # namespace, pod, container and node name what a series is about, not the scraped pod.
         "honor_labels": True,
-        **({"scheme": "https", "tls_config": {"insecure_skip_verify": True}} if job.tls else {}),
         "kubernetes_sd_configs": [
             {
                 "role": "pod",

@@ -46,6 +46,7 @@ class Follower:
     metrics: ManagerMetrics
     spot_retries: int
     _away_since_seconds: dict[str, float] = field(default_factory=dict)
+    _let_go_seconds: dict[str, float] = field(default_factory=dict)
 
     def concerns(self, row: QueueRow, seen: Mapping[str, JobObservation]) -> bool:
         """Whether there may be something to do about it; for nearly all of a long queue there is not."""
@@ -70,14 +71,18 @@ class Follower:
         return job is not None and self._write(job, found)
 
     def forget_others(self, rows: list[QueueRow]) -> None:
-        """Only jobs that are not over may be away."""
+        """Only jobs that are not over may be away, or were just let go."""
         known = {row.job_id for row in rows}
+        self._let_go_seconds = {k: v for k, v in self._let_go_seconds.items() if k in known}
         self._away_since_seconds = {k: v for k, v in self._away_since_seconds.items() if k in known}
 
+    def let_go(self, job_id: str) -> None:
+        """It was let go just now."""
+        self._let_go_seconds[job_id] = self.clock.monotonic_seconds()
+
     def _settles(self, row: QueueRow) -> bool:
-        if row.started_at is None:
-            return False
-        return (self.clock.now_at() - row.started_at).total_seconds() < SETTLE_SECONDS
+        let_go_seconds = self._let_go_seconds.get(row.job_id, float("-inf"))
+        return self.clock.monotonic_seconds() - let_go_seconds < SETTLE_SECONDS
 
     def _write(self, job: Job, found: JobObservation) -> bool:
         changes: list[Change] = []

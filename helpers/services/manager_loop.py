@@ -148,6 +148,7 @@ class ManagerLoop:
         # First the act, then the record: what was let go and not recorded is seen at the next turn; the
         # other way round it would be recorded as running, seen held, and counted as interrupted.
         self._ports.engine.let_go(job)
+        self._follower.let_go(job.job_id)
         now_at = self._ports.clock.now_at()
         change = step(job, JobStatus.PROVISIONING, now_at, go.reason)
         if not self._ports.store.apply([change]):

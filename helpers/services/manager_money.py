@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from helpers.domain.cost.estimate import CostEstimate, estimate, price_range
 from helpers.domain.cost.held import CardMemory, Segment, WholeCards, charges, cost_of
@@ -18,6 +19,8 @@ from helpers.domain.jobs.change import Change, HeldAttempt
 from helpers.domain.jobs.gpus import Demand, Pool, mib_of_gb
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.spec import JobSpec
+
+_MOST_KEPT_COUNT = 4096
 
 
 @dataclass(frozen=True)
@@ -36,19 +39,35 @@ class Purse:
     def __init__(self, prices: Prices) -> None:
         self.table = table_of(prices)
         self.history = history_of(prices)
+        # Most jobs are like many others, and a list shows many.
+        self._estimated = lru_cache(_MOST_KEPT_COUNT)(self._estimate)
 
     def estimated(
         self, spec: JobSpec, durations_seconds: Sequence[float], most_seconds: float, at: datetime
     ) -> CostEstimate:
-        """What a job will cost, all its workers together."""
-        unit, count = _units(spec.demand.pool, spec.demand.amount)
-        prices = price_range(self.history, [spec.demand.pool.price_key], at, preemptible=spec.preemptible)
+        """What a job will cost, all its workers together. Prices change at midnight UTC and at no other time."""
+        day_at = datetime.combine(at.astimezone(UTC), time(), UTC)
+        return self._estimated(
+            spec.demand, spec.preemptible, spec.budget_limit_usd, tuple(durations_seconds), most_seconds, day_at
+        )
+
+    def _estimate(
+        self,
+        demand: Demand,
+        preemptible: bool,
+        budget_limit_usd: Decimal | None,
+        durations_seconds: tuple[float, ...],
+        most_seconds: float,
+        at: datetime,
+    ) -> CostEstimate:
+        unit, count = _units(demand.pool, demand.amount)
+        prices = price_range(self.history, [demand.pool.price_key], at, preemptible=preemptible)
         one = estimate(unit, prices, [round(seconds) for seconds in durations_seconds], round(most_seconds))
 
         def capped(amount: Decimal | None) -> Decimal | None:
             if amount is None:
                 return None
-            return min(amount * count, spec.budget_limit_usd or amount * count)
+            return min(amount * count, budget_limit_usd or amount * count)
 
         return replace(
             one, low_usd=capped(one.low_usd), likely_usd=capped(one.likely_usd), high_usd=capped(one.high_usd)

@@ -108,7 +108,7 @@ class QueueBoard:
         capacity: Mapping[Pool, int] = self._engine.capacity() if self._engine is not None else {}
         facts = QueueFacts(waiting, holding, capacity, self._rules, now_at=now_at)
         order = self._engine.order(facts) if self._engine is not None else _by_age(waiting)
-        started = {row.job_id: row.started_at for row in held if row.started_at is not None}
+        started = {row.job_id: row.started_at or now_at for row in held}
         found = estimates(order, holding, started, self._expected(rows), capacity, now_at)
         self.last = QueueSnapshot(
             at=now_at,

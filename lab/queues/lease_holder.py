@@ -10,7 +10,7 @@ import json
 import sys
 import time
 
-from helpers.sdk.lease import LeaseError, lease
+from helpers.sdk.leases import LeaseError, lease
 
 
 def main(url: str, token: str, tenant: str, mib: str, lane: str, max_wait_seconds: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.domain.lanes.settings import coordinator_settings
-from helpers.sdk.lease import lease
+from helpers.sdk import lease
 from lab.cluster import Lab
 from lab.gates import HOME, GatedTenants, gates_node, quick
 from lab.programs import NoProgram, find_program

@@ -52,7 +52,16 @@ class Scene:
         def command(process: ManagerProcess) -> list[str]:
             database = f"GPUMEM_DATABASE_URL=sqlite:///{self.folder}/jobs.db"
             run = [sys.executable, "-m", "helpers.apps.cli", "manager", "run", "--settings", str(document)]
-            run += ["--kubeconfig", str(kubeconfig), "--lease-namespace", HOME, "--address", process.address]
+            run += [
+                "--kubeconfig",
+                str(kubeconfig),
+                "--lease-namespace",
+                HOME,
+                "--address",
+                process.address,
+                "--metrics-address",
+                "",
+            ]
             return ["env", database, *run]
 
         process = ManagerProcess(self.folder, "", settings, command)

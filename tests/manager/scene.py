@@ -47,10 +47,10 @@ class Scene:
 
     def __init__(self, folder: Path, url: str = "", settings: ManagerSettings = SETTINGS) -> None:
         self.bench, self.callers = ManagerBench(folder, settings, url), FakeProjectCallers()
-        registry = new_registry("gpumem-manager", "test")
+        self.registry = new_registry("gpumem-manager", "test")
         self.healthy = True
         bench = self.bench
-        metrics = PrometheusManagerMetrics(registry, ["vision", "text"])
+        metrics = PrometheusManagerMetrics(self.registry, ["vision", "text"])
         self.world = ApiWorld(
             settings=bench.settings,
             store=bench.store,
@@ -61,8 +61,6 @@ class Scene:
             callers=self.callers,
             clock=bench.clock,
             log=bench.log,
-            metrics=metrics,
-            registry=registry,
             healthy=lambda: self.healthy,
         )
         self.api = manager_api(self.world)

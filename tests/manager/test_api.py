@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import prometheus_client as prometheus
 import pytest
 
 from helpers.domain.errors import ClusterError
@@ -32,7 +33,8 @@ def test_a_job_from_submit_to_end_as_its_user_sees_it(scene: Scene) -> None:
     path = f"/api/v1/gpu/jobs/{job_id}"
     scene.bench.turn()
     scene.bench.engine.see(job_id, Phase.RUNNING)
-    scene.bench.turn(60)
+    scene.bench.turn()
+    scene.bench.clock.advance(60)
     found = scene.send("GET", path).json()
     assert (found["status"], found["queue_position"], found["attempt_count"]) == ("running", None, 1)
     assert found["gpu_requirements"]["gpu_type"] == "A100"
@@ -91,11 +93,12 @@ def test_half_a_character_is_told_without_breaking_the_answer(scene: Scene) -> N
     assert answer.json()["errors"][0]["place"] == "job_name"
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b"1" * 5000])
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b"1" * 5000, b"1" * 300_000])
 def test_what_is_no_json_is_told_so(scene: Scene, content: bytes) -> None:
     headers = {"Authorization": f"Bearer {ALICE}", "Content-Type": "application/json"}
     answer = scene.client.post("/api/v1/gpu/jobs", content=content, headers=headers)
     assert answer.status_code in (400, 413, 422)
+    assert answer.json()["errors"][0]["repair"]
 
 
 def test_a_project_that_the_estate_does_not_declare(scene: Scene) -> None:
@@ -218,7 +221,8 @@ def test_the_process_tells_how_it_is(scene: Scene) -> None:
     scene.healthy = False
     assert scene.send("GET", "/healthz", token="").status_code == 503
     scene.send("GET", "/api/v1/gpu/jobs/gpu-job-x")
-    metrics = scene.send("GET", "/metrics", token="").text
+    metrics = prometheus.generate_latest(scene.registry).decode()
     assert 'gpumem_manager_request_seconds_count{code="404",route="GET /api/v1/gpu/jobs/{job_id}"} 1.0' in metrics
+    assert scene.send("GET", "/metrics", token="").status_code == 404  # figures by project are not every caller's
     assert scene.send("GET", "/nothing").json()["errors"][0]["place"] == "path"
     assert scene.send("PUT", "/api/v1/gpu/jobs").status_code == 405

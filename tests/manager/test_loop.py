@@ -11,7 +11,7 @@ import pytest
 from helpers.domain.errors import CheckFailed, ClusterError, NotFound, Rejected
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.limits import Sample
-from helpers.domain.jobs.observation import Phase
+from helpers.domain.jobs.observation import JobObservation, Phase
 from helpers.domain.jobs.states import JobStatus
 from tests.fakes.manager import ManagerBench
 
@@ -163,6 +163,22 @@ def test_a_process_that_ends_between_act_and_record_is_followed_by_one_that_find
     assert bench.store.outbox_count() == 0
 
 
+def test_waiting_for_a_node_costs_nothing(bench: ManagerBench) -> None:
+    job_id = bench.submit()
+    bench.turn()
+    bench.turn(3600)
+    assert bench.job(job_id).status is S.PROVISIONING
+    bench.engine.jobs[job_id] = JobObservation(Phase.RUNNING, "", bench.clock.now_at() - timedelta(seconds=100))
+    bench.turn(20)
+    job = bench.job(job_id)
+    assert job.started_at == bench.clock.now_at() - timedelta(seconds=120)
+    (held,) = bench.store.held(["vision"], bench.clock.now_at() - timedelta(days=1), bench.clock.now_at())
+    assert held.from_at == job.started_at
+    assert bench.purse.until(job, bench.clock.now_at()).known_usd == pytest.approx(
+        Decimal("0.1144"), abs=Decimal("0.0001")
+    )
+
+
 def test_what_was_missed_while_nobody_looked_is_written_down(bench: ManagerBench) -> None:
     job_id = bench.submit()
     bench.turn()
@@ -230,7 +246,7 @@ def test_an_interrupted_job_goes_on_three_times_on_spot_and_then_on_demand(bench
     assert bench.engine.capacities[job_id] == "on-demand"
     assert bench.job(job_id).attempt_count == 5
     events = bench.store.events(["vision"], job_id=job_id, after_sequence=0, limit=99)
-    assert "its node was taken back; 61 s of work are lost; retry 1 of 3 on spot capacity" in [
+    assert "its node was taken back; 60 s of work are lost; retry 1 of 3 on spot capacity" in [
         e.message for e in events
     ]
 

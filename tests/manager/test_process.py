@@ -16,6 +16,7 @@ import pytest
 from helpers.adapters.sql_.connection import open_database
 from helpers.adapters.sql_.store import SqlJobStore
 from lab.manager_process import ROOT, TOKEN, ManagerProcess, manager_process
+from lab.ports import free_ports
 from lab.postgres_server import PostgresServer
 from tests.fakes.jobs import document
 from tests.fakes.manager import SETTINGS
@@ -149,15 +150,18 @@ def command(folder: Path, url: str, *options: str) -> list[str]:
 
 
 def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/jobs.db"
+    url, metrics_port = f"sqlite:///{tmp_path}/jobs.db", free_ports(1)[0]
 
     def run(process: ManagerProcess) -> list[str]:
-        return command(tmp_path, url, "--tokens", str(process.tokens), "--address", process.address)
+        options = ["--tokens", str(process.tokens), "--address", process.address]
+        return command(tmp_path, url, *options, "--metrics-address", f"127.0.0.1:{metrics_port}")
 
     process = ManagerProcess(tmp_path, url, SETTINGS, run)
     process.start()
     answer = httpx.post(f"{process.base_url}/api/v1/gpu/jobs", json=document(), headers=HEADERS)
     assert answer.status_code == 201
+    metrics = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics").text
+    assert 'code="201",route="POST /api/v1/gpu/jobs"' in metrics
     assert process.stop() == 0
     assert '"event": "no_engine"' in process.log
 

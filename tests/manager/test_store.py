@@ -117,15 +117,17 @@ def test_what_was_held_is_kept_by_attempt(store: SqlJobStore) -> None:
     for new, at in [(S.QUEUED, 1), (S.PROVISIONING, 10), (S.RUNNING, 20), (S.PREEMPTED, 50), (S.QUEUED, 51)]:
         changes.append(step(one, new, after(at), ""))
         one = changes[-1].new
-    changes.append(step(one, S.PROVISIONING, after(60), ""))
+    for new in (S.PROVISIONING, S.RUNNING):
+        changes.append(step(one, new, after(60), ""))
+        one = changes[-1].new
     assert store.apply(changes)
     first, second = store.held(["vision"], NOON, after(100))
-    assert (first.attempt, first.amount, first.from_at, first.to_at) == (1, 4, after(10), after(50))
+    assert (first.attempt, first.amount, first.from_at, first.to_at) == (1, 4, after(20), after(50))
     assert (second.attempt, second.gpu_type, second.from_at, second.to_at) == (2, "T4", after(60), None)
     assert store.held(["vision"], after(50), after(60)) == []
     assert len(store.held(["vision"], after(49), after(61))) == 2
     assert store.held(["text"], NOON, after(100)) == []
-    assert store.counts(["vision"], NOON, after(1)) == {S.PROVISIONING: 1}
+    assert store.counts(["vision"], NOON, after(1)) == {S.RUNNING: 1}
     assert store.counts(["vision"], after(1), after(2)) == {}
 
 
@@ -190,7 +192,7 @@ def test_durations_are_of_jobs_that_ended_well(store: SqlJobStore) -> None:
             one = changes[-1].new
         assert store.apply(changes)
     (run,) = store.finished_runs(9)
-    assert (run.project_id, run.job_name, run.seconds) == ("vision", "train", 60)
+    assert (run.project_id, run.job_name, run.seconds) == ("vision", "train", 50)
 
 
 def test_what_cannot_be_done_comes_back_later(store: SqlJobStore) -> None:

@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 
 import prometheus_client
-import pytest
 import yaml
 
 from helpers.adapters.manager_metrics import PrometheusManagerMetrics
@@ -80,18 +79,11 @@ def test_the_panels_lie_side_by_side_under_their_heading() -> None:
     assert [one["title"] for one in board()["panels"] if one["type"] == "row"][2] == "GPU jobs"
 
 
-@pytest.mark.parametrize("tls", [None, "manager-tls"])
-def test_the_managers_own_port_is_scraped(tls: str | None) -> None:
-    assert RULES.estate.manager is not None
-    manager = RULES.estate.manager.model_copy(update={"tls_secret": tls})
-    estate = RULES.estate.model_copy(update={"manager": manager})
-    jobs = {one["job_name"]: one for one in yaml.safe_load(scrape_text(estate, Monitoring()))["scrape_configs"]}
-    job = jobs["gpumem-manager"]
-    assert job["relabel_configs"][0]["regex"] == "api"
-    assert job.get("scheme") == ("https" if tls else None)
-    assert jobs["gpumem-exporter"]["relabel_configs"][0]["regex"] == "metrics"
-    operator = monitoring_objects(estate, RULES.settings, Monitoring(prometheus_operator=True))
+def test_the_manager_is_scraped_where_it_runs() -> None:
+    jobs = {one["job_name"]: one for one in yaml.safe_load(scrape_text(RULES.estate, Monitoring()))["scrape_configs"]}
+    (pods,) = jobs["gpumem-manager"]["kubernetes_sd_configs"]
+    assert pods["namespaces"] == {"names": ["gpu-system"]}
+    operator = monitoring_objects(RULES.estate, RULES.settings, Monitoring(prometheus_operator=True))
     (monitor,) = [one.manifest for one in operator if one.address == "monitoring-gpumem-manager"]
-    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
-    assert (endpoint["port"], endpoint.get("scheme")) == ("api", "https" if tls else None)
     assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["gpu-system"]}
+    assert monitor["spec"]["selector"]["matchLabels"] == {"app.kubernetes.io/name": "gpumem-manager"}

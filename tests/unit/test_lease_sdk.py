@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,7 +19,7 @@ from helpers.adapters.asgi_server import asgi_served
 from helpers.adapters.metrics import ListenAddress
 from helpers.apps.coordinator.lease_api import lease_api
 from helpers.sdk import lease_wire
-from helpers.sdk.lease import Held, LeaseError, LeaseLost, LeaseRefused, Unreachable, lease, lease_async
+from helpers.sdk.leases import Held, LeaseError, LeaseLost, LeaseRefused, Unreachable, lease, lease_async
 from lab.waiting import wait_for
 from tests.fakes.lease_ports import FakeCallers, LeaseBench
 from tests.fakes.leases import card, lease_settings
@@ -203,3 +205,13 @@ def test_a_client_of_ones_own_is_used_and_left_open(scene: Scene) -> None:
         with lease(tenant="trainer", mib=2000, lane="day", url=scene.url, token=TOKEN, client=client):
             pass
         assert not client.is_closed
+
+
+def test_the_package_offers_both_and_loads_the_http_client_only_for_them() -> None:
+    program = (
+        "import sys, helpers.sdk.lane; print('httpx' in sys.modules); "
+        "from helpers.sdk import lease, lease_async; "
+        "print('httpx' in sys.modules, lease.__name__, lease_async.__name__)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["False", "True", "lease", "lease_async"]

@@ -38,7 +38,13 @@ def manager() -> None:
     "--address",
     default=f"127.0.0.1:{names.MANAGER_PORT}",
     show_default=True,
-    help="HOST:PORT of the API and /metrics.",
+    help="HOST:PORT of the API.",
+)
+@click.option(
+    "--metrics-address",
+    default=f"127.0.0.1:{names.MANAGER_METRICS_PORT}",
+    show_default=True,
+    help="HOST:PORT of /metrics; empty: none.",
 )
 @click.option(
     "--tokens",
@@ -58,6 +64,7 @@ def manager_run(
     lease_namespace: str,
     no_kubernetes: bool,
     address: str,
+    metrics_address: str,
     tokens: Path | None,
     tls: Path | None,
 ) -> None:
@@ -66,7 +73,8 @@ def manager_run(
     settings = app.read_manager_settings(settings_file) if settings_file is not None else _of_estate(estate_file)
     if not no_kubernetes and not lease_namespace:
         raise click.UsageError(f"give --lease-namespace (or ${names.ENV_NAMESPACE}), or --no-kubernetes")
-    run: dict[str, Any] = {"namespace": lease_namespace, "address": address, "tokens": tokens, "tls_folder": tls}
+    run: dict[str, Any] = {"namespace": lease_namespace, "address": address, "metrics_address": metrics_address}
+    run |= {"tokens": tokens, "tls_folder": tls}
     if url := os.environ.get(settings.database_url_env, ""):
         run["database_url"] = url
     cluster = None if no_kubernetes else connect_cluster(kubeconfig, context, log=app.manager_log())

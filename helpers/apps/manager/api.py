@@ -7,7 +7,6 @@ import time
 from http import HTTPStatus
 from typing import Any, cast
 
-import prometheus_client as prometheus
 from fastapi import FastAPI, Response
 from fastapi.responses import PlainTextResponse
 
@@ -84,10 +83,6 @@ def _own_routes(api: FastAPI, world: ApiWorld) -> None:
     def readyz() -> Response:
         well = world.store.answers()
         return PlainTextResponse("ok\n" if well else "no database\n", 200 if well else HTTPStatus.SERVICE_UNAVAILABLE)
-
-    @api.get("/metrics", include_in_schema=False)
-    def metrics() -> Response:
-        return Response(prometheus.generate_latest(world.registry), media_type=prometheus.CONTENT_TYPE_LATEST)
 
 
 def _no_world() -> ApiWorld:

@@ -18,6 +18,7 @@ from helpers.adapters.lease import LeaderElection
 from helpers.adapters.logging_ import JsonLog, failure_logged
 from helpers.adapters.manager_metrics import PrometheusManagerMetrics
 from helpers.adapters.metrics import ListenAddress, new_registry
+from helpers.adapters.metrics import served as metrics_served
 from helpers.adapters.process import Pulse, installed_version, stopped_by_signal
 from helpers.adapters.sql_.connection import open_database
 from helpers.adapters.sql_.leadership import DatabaseLeadership
@@ -98,19 +99,25 @@ def run_manager(
         purse = Purse(settings.prices)
         board = QueueBoard(store, outside.engine, settings, clock, log)
         board.look()
-        pulse = Pulse(stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS)
-        threading.Thread(target=board.run, args=(pulse.stop,), name="queue", daemon=True).start()
+        pulses = [Pulse(stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS) for _ in range(2)]
+        threading.Thread(target=board.run, args=(pulses[0].stop,), name="queue", daemon=True).start()
         figures = ManagerFigures(store, board, purse, settings, metrics, clock, log)
         threading.Thread(target=figures.run, args=(stopped,), name="figures", daemon=True).start()
+
+        def healthy() -> bool:
+            return all(pulse.is_felt() for pulse in pulses)
+
         desk = JobDesk(store, outside.engine, settings, purse, clock)
         callers = _callers(settings, run, outside.cluster, clock)
         cards = None
         if outside.cluster is not None and outside.engine is not None:
             cards = CardBoard(outside.cluster, outside.engine, board, clock)
-        world = ApiWorld(
-            settings, store, desk, board, purse, outside.engine, callers, clock, log, metrics, registry, pulse.is_felt,
-            cards,
-        )  # fmt: skip
+        world = ApiWorld(settings, store, desk, board, purse, outside.engine, callers, clock, log, healthy, cards)
+        if run.metrics_address:
+            metrics_port = stack.enter_context(
+                metrics_served(registry, ListenAddress.parse(run.metrics_address), healthy, store.answers)
+            )
+            log.info("metrics_served", address=run.metrics_address, port=metrics_port)
         leadership = _leadership(run, outside.cluster, database, clock, log, stack)
         address = ListenAddress.parse(run.address)
         served = asgi_served(
@@ -128,10 +135,10 @@ def run_manager(
         log.info("http_served", address=run.address, port=port)
         if outside.engine is None:
             log.warning("no_engine", reason="jobs are taken and stay pending until a manager with an engine runs")
-            _wait(stopped, clock)
+            _wait(pulses[1].stop, clock)
             return
         ports = ManagerPorts(store, outside.engine, leadership, metrics, clock, log, outside.utilisation)
-        ManagerLoop(ports, settings, purse, stopped).run()
+        ManagerLoop(ports, settings, purse, pulses[1].stop).run()
 
 
 def manager_log() -> JsonLog:
@@ -146,7 +153,7 @@ def _wait(stopped: Callable[[], bool], clock: Clock) -> None:
 
 def _callers(settings: ManagerSettings, run: RunSettings, cluster: Cluster | None, clock: Clock) -> Callers:
     if run.tokens is not None:
-        return TokenFile(run.tokens)
+        return TokenFile(run.tokens, option="--tokens")
     if cluster is None:
         raise InputError("nobody says who callers are: give --tokens FILE, or a cluster")
     return KubernetesCallers(

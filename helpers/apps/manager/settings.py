@@ -27,7 +27,10 @@ class RunSettings(BaseModel):
     """In a cluster: of the Lease."""
 
     address: str = DEFAULT_ADDRESS
-    """HOST:PORT of the API, /metrics and /healthz; loopback unless told otherwise."""
+    """HOST:PORT of the API and /healthz; loopback unless told otherwise."""
+
+    metrics_address: str = ""
+    """HOST:PORT of /metrics; empty: none."""
 
     tokens: Path | None = None
     """Who may do what, where no API server says so."""

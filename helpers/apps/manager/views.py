@@ -27,13 +27,13 @@ def event_view(event: JobEvent) -> EventView:
 
 def submitted_view(job: Job, start: Estimate | None, cost: CostEstimate) -> JobSubmitted:
     """For an answer."""
-    return JobSubmitted(**_submitted(job, start, cost))
+    return JobSubmitted.model_construct(**_submitted(job, start, cost))
 
 
 def job_view(job: Job, start: Estimate | None, cost: CostEstimate, cost_usd: Decimal, now_at: datetime) -> JobView:
     """For an answer."""
     spec = job.spec
-    return JobView(
+    return JobView.model_construct(
         **_submitted(job, start, cost),
         job_name=spec.job_name,
         project_id=spec.project_id,
@@ -65,7 +65,7 @@ def _submitted(job: Job, start: Estimate | None, cost: CostEstimate) -> Mapping[
         "estimated_start_time": start.starts_at if waits and start else None,
         "estimated_cost_usd": cost.likely_usd if cost.likely_usd is not None else cost.high_usd,
         "created_at": job.created_at,
-        "estimate": EstimateView(
+        "estimate": EstimateView.model_construct(
             start_confidence=str(start.confidence) if waits and start else "none",
             start_basis=start.basis if waits and start else f"it is {job.status}",
             cost_confidence=str(cost.confidence),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
 
-import prometheus_client as prometheus
 from fastapi import Security
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -19,7 +18,6 @@ from helpers.ports.job_engine import JobEngine
 from helpers.ports.job_store import JobStore
 from helpers.ports.leases import Caller, Callers
 from helpers.ports.log import Log
-from helpers.ports.manager_metrics import ManagerMetrics
 from helpers.services.manager_cards import CardBoard
 from helpers.services.manager_jobs import JobDesk
 from helpers.services.manager_money import Purse
@@ -47,8 +45,6 @@ class ApiWorld:
     callers: Callers
     clock: Clock
     log: Log
-    metrics: ManagerMetrics
-    registry: prometheus.CollectorRegistry
     healthy: Callable[[], bool]
     cards: CardBoard | None = None
 

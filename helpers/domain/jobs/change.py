@@ -61,7 +61,7 @@ class Change:
     @property
     def begins_attempt(self) -> bool:
         """Whether it begins to hold GPUs."""
-        return self.new.attempt_count > self.old.attempt_count
+        return self.old.started_at is None and self.new.started_at is not None
 
     @property
     def ends_attempt(self) -> bool:

@@ -21,8 +21,8 @@ class Job:
     Attributes:
         job_id: Also the name of its objects in the cluster.
         queued_at: When its present wait began (at its creation, or at its last preemption).
-        started_at: When its present attempt began to hold GPUs; None while it holds none.
-        first_started_at: When its first attempt ran.
+        started_at: When its present attempt got its GPUs, and has been paid for since; None while it has none.
+        first_started_at: When its first attempt got them.
         held_seconds: Wall time over which past attempts held its GPUs.
         attempt_count: How often it has been let go.
         capacity: What it may run on now.
@@ -73,10 +73,10 @@ class Job:
         check_transition(self.job_id, self.status, new)
         changes: dict[str, object] = {"status": new, "reason": reason, "version": self.version + 1}
         if new is JobStatus.PROVISIONING:
-            changes |= {"started_at": at, "attempt_count": self.attempt_count + 1}
+            changes |= {"attempt_count": self.attempt_count + 1}
         if new is JobStatus.RUNNING:
-            changes |= {"first_started_at": self.first_started_at or at}
-        if self.status in HOLDING and new not in HOLDING:
+            changes |= {"started_at": at, "first_started_at": self.first_started_at or at}
+        if self.status is JobStatus.RUNNING:
             changes |= {"held_seconds": self.held_until_seconds(at), "started_at": None}
         if new is JobStatus.PREEMPTED:
             changes |= {"queued_at": at}

@@ -54,7 +54,8 @@ class JobObservation:
     Attributes:
         phase: What its objects say.
         reason: In words, for the history: the scheduler's, the pod's or the engine's own.
-        at: When that was reached, by the cluster's clock; None where no object says so.
+        at: When that was reached, by the cluster's clock; for RUNNING when its pods got their GPUs (were bound to
+            nodes), because it is paid for from then on. None where no object says so.
         nodes: Where its pods are.
         pods: Their names.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
@@ -222,7 +223,7 @@ class JobSpec(JobModel):
         default=None, description="How it saves its state. Absent: it is not asked to."
     )
 
-    @property
+    @cached_property
     def demand(self) -> Demand:
         """What it takes of which pool."""
         return self.gpu_requirements.demand(self.workers)

@@ -28,7 +28,7 @@ class JobStatus(StrEnum):
 FINAL = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
 WAITING = frozenset({JobStatus.PENDING, JobStatus.QUEUED, JobStatus.PREEMPTED})
 HOLDING = frozenset({JobStatus.PROVISIONING, JobStatus.RUNNING})
-"""States in which a job holds GPUs, and is paid for."""
+"""States in which a job counts against its project and its pool. It is paid for while it runs."""
 
 _S = JobStatus
 TRANSITIONS: dict[tuple[JobStatus, JobStatus], str] = {

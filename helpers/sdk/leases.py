@@ -1,6 +1,6 @@
 """Hold a lease on GPU memory while a block runs.
 
-    from helpers.sdk.lease import lease
+    from helpers.sdk import lease
 
     with lease(tenant="trainer", mib=6000, lane="night", max_wait_seconds=3600) as held:
         for batch in batches:
