@@ -40,7 +40,8 @@ def test_every_project_has_its_months_money(bench: ManagerBench, figures: Manage
     bench.turn()
     bench.turn()
     bench.engine.see(job_id, Phase.RUNNING)
-    bench.turn(3600)
+    bench.turn()
+    bench.clock.advance(3600)
     figures.look_at_money()
     spent_usd = bench.metrics.spent_usd
     assert set(spent_usd) == {"vision", "text", "ml-research"}

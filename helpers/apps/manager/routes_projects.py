@@ -18,6 +18,7 @@ from helpers.domain.errors import Problem
 from helpers.domain.estate.manager import Project
 from helpers.domain.jobs.gpus import Pool
 from helpers.domain.jobs.problems import RequestInvalid
+from helpers.domain.jobs.states import JobStatus
 from helpers.domain.jobs.views import (
     EventList,
     PriceList,
@@ -94,6 +95,7 @@ def _queues(world: ApiWorld, own: frozenset[str]) -> QueueList:
     held: Counter[Pool] = Counter()
     for one in last.holding:
         held[one.demand.pool] += one.demand.amount
+    running = Counter(row.demand.pool for row in last.rows if row.status is JobStatus.RUNNING)
     waits: dict[Pool, list[float]] = defaultdict(list)
     mine: Counter[Pool] = Counter()
     for job in last.order:
@@ -104,6 +106,7 @@ def _queues(world: ApiWorld, own: frozenset[str]) -> QueueList:
             pool=pool.name,
             capacity=last.capacity.get(pool),
             held=held[pool],
+            running_count=running[pool],
             waiting_count=len(waits.get(pool, ())),
             longest_wait_seconds=round(max(waits.get(pool, ()), default=0.0), 3),
             own_waiting_count=mine[pool],

@@ -115,6 +115,7 @@ class QueueView(View):
     pool: str
     capacity: int | None = Field(description="Cards, MIG instances or MiB in all; null: not known.")
     held: int
+    running_count: int = Field(description="Jobs that run on it.")
     waiting_count: int
     longest_wait_seconds: float
     own_waiting_count: int = Field(description="Those of projects that the caller may list.")

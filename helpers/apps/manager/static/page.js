@@ -85,9 +85,11 @@ function wanted(cursor) {
 }
 
 async function loadJobs({ more = false } = {}) {
-  const path = wanted(more ? state.next : "");
-  const page = await ask(path);
-  if (!more && path !== wanted("")) return; // the filter changed meanwhile, and asks by itself
+  const chosen = () => { const { text: _, ...rest } = filters(); return JSON.stringify(rest); };
+  const before = chosen(), cursor = more ? state.next : "";
+  const page = await ask(wanted(cursor));
+  if (chosen() !== before) return; // the filter changed meanwhile, and asks by itself
+  if (more && state.next !== cursor) return loadJobs({ more }); // the list was read again meanwhile
   state.jobs = more ? [...state.jobs, ...page.jobs] : page.jobs;
   state.next = page.next_cursor;
   drawJobs();
@@ -146,6 +148,7 @@ function drawQueues(found) {
   const whole = pools.filter((pool) => !pool.pool.includes("/"));
   const held = whole.reduce((all, pool) => all + pool.held, 0);
   const all = whole.some((pool) => pool.capacity === null) ? null : whole.reduce((so, pool) => so + pool.capacity, 0);
+  $("n-running").textContent = count(sum("running_count"));
   $("n-waiting").textContent = count(sum("waiting_count"));
   $("n-cards").replaceChildren(count(held), el("small", {}, all === null ? "" : ` of ${count(all)}`));
   $("n-wait").textContent = sum("waiting_count") ? span(Math.max(...pools.map((pool) => pool.longest_wait_seconds))) : "none";
@@ -312,11 +315,6 @@ async function changed() {
   return events.length > 0;
 }
 
-async function running() {
-  const { jobs, next_cursor: more } = await ask("jobs?status=running&limit=500");
-  $("n-running").textContent = `${count(jobs.length)}${more ? "+" : ""}`;
-}
-
 async function look(turn, run = (state.run += 1)) {
   clearTimeout(state.timer);
   let pause = LOOK_MS;
@@ -327,7 +325,7 @@ async function look(turn, run = (state.run += 1)) {
       if (!(await changed()) && turn % 15 !== 0) return;
       // A button that somebody is about to press stays where it is.
       const quiet = $("job").open && !document.activeElement?.closest(".actions");
-      await Promise.all([loadJobs(), running(), quiet ? drawJob() : null]);
+      await Promise.all([loadJobs(), quiet ? drawJob() : null]);
     };
     await Promise.all([jobs(), ...due.filter(({ first }) => !first).map((one) => one.run())]);
     show("Live", false);
