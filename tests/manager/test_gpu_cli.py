@@ -97,7 +97,7 @@ def test_a_dry_run_checks_and_submits_nothing(gpu: Run, scene: Scene) -> None:
     assert gpu(*SUBMIT, "--dry-run")[:2] == (ExitCode.OK, "train is well-formed: 1 of A100_80GB (dry run)\n")
     code, out, err = gpu(*SUBMIT, "--mig-profile", "9g.90gb", "--dry-run")
     assert (code, out) == (ExitCode.BAD_INPUT, "")
-    assert "gpu_requirements.mig_profile" in err
+    assert 'gpu_requirements.mig_profile = 9g.90gb: a MIG profile of A100 with 80 GB; did you mean "7g.80gb"?' in err
     assert list(scene.bench.store.queue()) == []
 
 
