@@ -66,6 +66,12 @@ MODULES: dict[str, CrdModule] = {
         "h1:7hzb38M4eKGzYW+CFv2s1L+swzzacUCHOCXxZmAV90I=",
         ("config/components/crd/bases/*.yaml",),
     ),
+    "kuberay": CrdModule(
+        "github.com/ray-project/kuberay/ray-operator",
+        "v1.5.0",
+        "h1:KCjCQ7PSsvs9Ke+90CZbbs498nuaIJ/JkXk4vd54EVg=",
+        ("config/crd/bases/ray.io_ray*.yaml",),
+    ),
 }
 # Nothing to download: the published module has Go types only, and no npm package has the models.
 WITHOUT_A_MODULE = {"volcano": "volcano.sh/apis carries Go types and no CRD, and no package carries the models"}

@@ -85,7 +85,12 @@ PROGRAMS: dict[str, Wanted] = {
     "busybox": Wanted(
         ("busybox-static", "busybox.static"), "busybox-static", ("bin/busybox", "usr/bin/busybox"), "--help"
     ),
-    "chromium": Wanted(("chromium", "chromium-browser", "google-chrome"), "chromium", ("usr/bin/chromium",)),
+    "chromium": Wanted(
+        # The program itself: the script on PATH knows only the place of an installed one.
+        ("chromium", "chromium-browser", "google-chrome"),
+        "chromium",
+        ("usr/lib/chromium/chromium",),
+    ),
 }
 
 

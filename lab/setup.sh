@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs what the project needs into its own folders: .venv (Python), with --with-node node_modules
 # (the cdktf CLI), with --with-queues the coordinator's BullMQ clients and a redis-server, with
-# --with-postgres a PostgreSQL for the manager. Called by `make setup`; safe to run again. Names a missing
-# prerequisite and how to get it.
+# --with-postgres a PostgreSQL for the manager, with --with-chromium a browser for its page, with --with-kfp
+# Kubeflow's compiler, in an environment of its own: its pins and ours exclude each other. Called by `make setup`;
+# safe to run again. Names a missing prerequisite and how to get it.
 set -eu
 cd "$(dirname "$0")/.."
 arguments="$*"
@@ -76,5 +77,17 @@ fi
 if wants --with-postgres; then
     .venv/bin/python -c 'from lab.programs import require_program
 for name in ("postgres", "initdb"): require_program(name, print)'
+fi
+if wants --with-chromium; then
+    .venv/bin/python -c 'from lab.programs import require_program; require_program("chromium", print)'
+fi
+if wants --with-kfp; then
+    lock=$(cksum <lab/kfp/requirements.lock)
+    if [ "$(cat .venv-kfp/.installed 2>/dev/null)" != "$lock" ]; then
+        step "Kubeflow's compiler into .venv-kfp"
+        [ -x .venv-kfp/bin/python ] || "$python" -m venv .venv-kfp
+        .venv-kfp/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r lab/kfp/requirements.lock
+        printf '%s' "$lock" >.venv-kfp/.installed
+    fi
 fi
 step "project set up in .venv"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 import prometheus_client as prometheus
 
@@ -16,7 +17,12 @@ _REQUEST_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 class PrometheusManagerMetrics:
     """`ports.manager_metrics.ManagerMetrics`. Every series of a declared project begins at 0."""
 
-    def __init__(self, registry: prometheus.CollectorRegistry, projects: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        registry: prometheus.CollectorRegistry,
+        projects: Sequence[str] = (),
+        budgets_usd: Mapping[str, Decimal] | None = None,
+    ) -> None:
         def gauge(name: str, text: str, labels: Sequence[str] = ()) -> prometheus.Gauge:
             return prometheus.Gauge(f"gpumem_manager_{name}", text, list(labels), registry=registry)
 
@@ -45,6 +51,12 @@ class PrometheusManagerMetrics:
             buckets=_REQUEST_BUCKETS,
             registry=registry,
         )
+        self._longest = gauge("longest_wait_seconds", "How long the oldest waiting job has waited.", ["project"])
+        self._spent = gauge("spent_usd", "What the project has spent this month, UTC.", ["project"])
+        budget = gauge("budget_usd", "What the project may spend in a month.", ["project"])
+        for project, amount_usd in (budgets_usd or {}).items():
+            budget.labels(project=project).set(float(amount_usd))
+        self._projects = tuple(projects)
         self._shown: set[tuple[str, str]] = set()
         for act in JOB_ACTS:
             self._acts.labels(act=act)
@@ -74,6 +86,16 @@ class PrometheusManagerMetrics:
     def waited(self, priority: str, seconds: float) -> None:
         """Counts it."""
         self._waits.labels(priority=priority).observe(seconds)
+
+    def waiting(self, longest_seconds: Mapping[str, float]) -> None:
+        """Shows it; 0 for a project with none that waits."""
+        for project in {*self._projects, *longest_seconds}:
+            self._longest.labels(project=project).set(longest_seconds.get(project, 0.0))
+
+    def spent(self, spent_usd: Mapping[str, Decimal]) -> None:
+        """Shows it."""
+        for project, amount_usd in spent_usd.items():
+            self._spent.labels(project=project).set(float(amount_usd))
 
     def turned(self, at_seconds: float, failed_count: int) -> None:
         """Remembers it."""

@@ -52,6 +52,8 @@ MANAGER_CONFIG_MAP = "gpumem-manager"
 MANAGER_CONFIG_PATH = "/etc/gpumem/manager.json"
 MANAGER_PORT = 8000
 MANAGER_TLS_PATH = "/etc/gpumem-manager-tls"
+ENV_MANAGER_URL = "GPUMEM_MANAGER_URL"
+ENV_MANAGER_TOKEN = "GPUMEM_MANAGER_TOKEN"  # noqa: S105 - the variable's name
 # Apart from the API: figures by project are for whoever watches the cluster, not for every caller.
 MANAGER_METRICS_PORT = 9416
 # A virtual resource: only access rules and reviews know it. Its objects are a project's jobs.

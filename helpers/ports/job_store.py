@@ -112,9 +112,12 @@ class JobStore(Protocol):
         ...
 
     def events(
-        self, projects: Collection[str], *, job_id: str | None, after_sequence: int, limit: int
+        self, projects: Collection[str], *, job_id: str | None, after_sequence: int, limit: int, latest: bool = False
     ) -> Sequence[JobEvent]:
-        """History, oldest first. What is committed later never appears before what was given."""
+        """History, oldest first. What is committed later never appears before what was given.
+
+        `latest`: of more than `limit` entries the last ones, not the first.
+        """
         ...
 
     def audit(self, projects: Collection[str], *, after_sequence: int, limit: int) -> Sequence[AuditEntry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Protocol
 
 from helpers.domain.jobs.limits import Sample
@@ -29,6 +30,14 @@ class ManagerMetrics(Protocol):
 
     def waited(self, priority: str, seconds: float) -> None:
         """A job was let go after so long."""
+        ...
+
+    def waiting(self, longest_seconds: Mapping[str, float]) -> None:
+        """`{project: how long its oldest waiting job has waited}`; a project that is missing has none that waits."""
+        ...
+
+    def spent(self, spent_usd: Mapping[str, Decimal]) -> None:
+        """`{project: what it has spent this month}`."""
         ...
 
     def turned(self, at_seconds: float, failed_count: int) -> None:

@@ -12,6 +12,7 @@ from helpers.domain.estate.model import Estate
 from helpers.domain.estate.monitoring import DASHBOARD_UID, Monitoring
 from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering import monitoring_queries as q
+from helpers.rendering.dashboard_jobs import job_panels
 from helpers.rendering.dashboard_panels import SOURCE, Page, Query, fixed, line, override, series, stat
 from helpers.rendering.monitoring_alerts import watchdog_late_seconds
 
@@ -27,6 +28,8 @@ def dashboard(estate: Estate, settings: WatchdogSettings, monitoring: Monitoring
     page = Page()
     _overview(page, estate, settings)
     _tenants(page, estate)
+    if estate.manager is not None:
+        job_panels(page, estate.manager)
     _card(page, settings)
     return {
         "uid": DASHBOARD_UID,

@@ -11,7 +11,7 @@ from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE
 from helpers.domain.estate import monitoring as names
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.monitoring import Monitoring
-from helpers.domain.names import INJECTOR_COMPONENT
+from helpers.domain.names import INJECTOR_COMPONENT, MANAGER_COMPONENT
 from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering.admission_webhook import runs_webhook
 from helpers.rendering.dashboard import dashboard
@@ -106,6 +106,8 @@ def scrape_jobs(estate: Estate) -> tuple[Job, ...]:
         jobs.append(Job(names.JOB_INJECTOR, INJECTOR_COMPONENT, namespace=GPU_SYSTEM_NAMESPACE))
     if estate.coordinator is not None:
         jobs.append(Job(names.JOB_COORDINATOR, "gpumem-coordinator", namespace=GPU_SYSTEM_NAMESPACE))
+    if estate.manager is not None:
+        jobs.append(Job(names.JOB_MANAGER, MANAGER_COMPONENT, namespace=GPU_SYSTEM_NAMESPACE))
     return tuple(jobs)
 
 

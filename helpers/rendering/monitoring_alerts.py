@@ -15,6 +15,7 @@ from helpers.rendering import monitoring_queries as q
 from helpers.rendering.admission_webhook import runs_webhook
 from helpers.rendering.alert import Alert
 from helpers.rendering.coordinator_alerts import coordinator_alerts, gate_alerts, lease_alerts
+from helpers.rendering.manager_alerts import manager_alerts
 from helpers.rendering.webhook_alerts import webhook_alerts
 
 # The capacity watch looks at every node at least every 300 s; three such looks may fail.
@@ -46,6 +47,7 @@ def monitoring_alerts(estate: Estate, settings: WatchdogSettings, monitoring: Mo
         *(coordinator_alerts(estate.coordinator) if estate.coordinator is not None else ()),
         *(lease_alerts() if estate.coordinator is not None and estate.coordinator.leases is not None else ()),
         *(gate_alerts() if gate_rules(estate, "coordinator") else ()),
+        *(manager_alerts(estate.manager) if estate.manager is not None else ()),
     )
 
 

@@ -46,6 +46,15 @@ LEASE_OVERDUE = "gpumem_lease_overdue_seconds"
 # The injector's.
 INJECTOR_READY = "gpumem_injector_ready"
 CERTIFICATE_END = "gpumem_injector_certificate_expiry_timestamp_seconds"
+# The manager's.
+MANAGER_TURN = "gpumem_manager_last_turn_timestamp_seconds"
+MANAGER_LEADER = "gpumem_manager_leader"
+JOBS = "gpumem_manager_jobs"
+JOB_TRANSITIONS = "gpumem_manager_transitions_total"
+JOB_WAIT = "gpumem_manager_wait_seconds"
+JOB_LONGEST_WAIT = "gpumem_manager_longest_wait_seconds"
+PROJECT_SPENT = "gpumem_manager_spent_usd"
+PROJECT_BUDGET = "gpumem_manager_budget_usd"
 # kube-state-metrics'.
 AVAILABLE_REPLICAS = "kube_deployment_status_replicas_available"
 POD_LIMITS = "kube_pod_container_resource_limits"
@@ -125,6 +134,30 @@ def grown(series: str, window: str) -> str:
 def recycles(matchers: str, window: str) -> str:
     """`{tenant, outcome}`: acts in the window. Every watchdog counts its own, each of them once."""
     return f"sum by (tenant, outcome) (max by (tenant, outcome, instance) ({grown(RECYCLES + matchers, window)}))"
+
+
+def ended_jobs(statuses: str, window: str) -> str:
+    """`{project}`: jobs that reached one of `statuses` (a regular expression) in the window. Leaders count, in turn."""
+    series = f'{JOB_TRANSITIONS}{{status=~"{statuses}"}}[{window}]'
+    return f"sum by (project) (max by (project, status, instance) (increase({series})))"
+
+
+def failed_ratio(window: str) -> str:
+    """`{project}`: the part of the jobs that ended in the window that failed; nothing where none ended."""
+    return f"{ended_jobs('failed', window)}\n/ ({ended_jobs('failed|completed', window)} > 0)"
+
+
+def jobs_in(statuses: str) -> str:
+    """`{project, status}`: jobs in one of `statuses` now, by the leader; who led before shows what it saw last."""
+    leader = f"max by (instance) ({MANAGER_LEADER}) == 1"
+    return f'max by (project, status) ({JOBS}{{status=~"{statuses}"}} and on (instance) {leader})'
+
+
+def job_wait(quantile: float, by: str = "") -> str:
+    """`{by}`: so long the jobs waited that were let go lately."""
+    labels = f"le, {by}" if by else "le"
+    buckets = f"{JOB_WAIT}_bucket[$__rate_interval]"
+    return f"histogram_quantile({quantile:g}, sum by ({labels}) (rate({buckets})))"
 
 
 def label_of_resource(resource: str) -> str:

@@ -7,14 +7,13 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 
 from helpers.domain import names
+from helpers.sdk.pod_token import TOKEN_FILE
 
-TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 DEFAULT_URL = f"http://gpumem-coordinator.gpu-system.svc:{names.LEASES_PORT}"
 ASK_TIMEOUT_SECONDS = 5.0
 # How often who waits looks again, and how long nobody may answer before that is said.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ class FakeManagerMetrics:
         self.outbox_count = 0
         self.leading = False
         self.answers: Counter[tuple[str, int]] = Counter()
+        self.longest_seconds: Mapping[str, float] = {}
+        self.spent_usd: Mapping[str, Decimal] = {}
 
     def leads(self, leads: bool) -> None:
         self.leading = leads
@@ -59,6 +62,12 @@ class FakeManagerMetrics:
 
     def waited(self, priority: str, seconds: float) -> None:
         self.waits.append(seconds)
+
+    def waiting(self, longest_seconds: Mapping[str, float]) -> None:
+        self.longest_seconds = longest_seconds
+
+    def spent(self, spent_usd: Mapping[str, Decimal]) -> None:
+        self.spent_usd = spent_usd
 
     def turned(self, at_seconds: float, failed_count: int) -> None:
         pass

@@ -12,8 +12,9 @@ from helpers.adapters.metrics import new_registry
 from helpers.apps.manager.api import Counted, manager_api
 from helpers.apps.manager.world import ApiWorld
 from helpers.domain.errors import DependencyError
+from helpers.domain.jobs.settings import ManagerSettings
 from helpers.ports.leases import Caller
-from tests.fakes.manager import ManagerBench
+from tests.fakes.manager import SETTINGS, ManagerBench
 
 ALICE, BOB, VIEWER = "token-of-alice", "token-of-bob", "token-of-viewer"
 ALL = ("create", "get", "list", "delete")
@@ -44,8 +45,8 @@ class FakeProjectCallers:
 class Scene:
     """`bench` is the manager behind the API; `application` the API itself."""
 
-    def __init__(self, folder: Path, url: str = "") -> None:
-        self.bench, self.callers = ManagerBench(folder, url=url), FakeProjectCallers()
+    def __init__(self, folder: Path, url: str = "", settings: ManagerSettings = SETTINGS) -> None:
+        self.bench, self.callers = ManagerBench(folder, settings, url), FakeProjectCallers()
         self.registry = new_registry("gpumem-manager", "test")
         self.healthy = True
         bench = self.bench

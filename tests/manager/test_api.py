@@ -170,6 +170,7 @@ def test_positions_and_starts_are_those_of_the_order(scene: Scene) -> None:
     assert (late["queue_position"], late["estimate"]["start_confidence"]) == (3, "low")
     (queue,) = scene.send("GET", "/api/v1/gpu/queues").json()["queues"]
     assert (queue["pool"], queue["capacity"], queue["held"], queue["waiting_count"]) == ("A100_80GB", 8, 8, 2)
+    assert queue["running_count"] == 0
     quota = scene.send("GET", "/api/v1/gpu/quotas").json()["quotas"]
     assert [(one["project_id"], one["gpus_held"], one["waiting_count"]) for one in quota] == [("vision", 8.0, 2)]
 

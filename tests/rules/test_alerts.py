@@ -14,6 +14,7 @@ from tests.rules.card_cases import CARD_CASES, LABELS_A, TEXT_A, card, mib
 from tests.rules.coordinator_cases import COORDINATOR_CASES, coordinator_rules
 from tests.rules.gate_cases import GATE_CASES, gate_rules
 from tests.rules.lease_cases import LEASE_CASES, lease_rules
+from tests.rules.manager_cases import MANAGER_CASES, manager_rules
 from tests.rules.promtool import KINDS, Case, Firing, Rules, promtool_run, run_case
 from tests.rules.tenant_cases import POD, POD_LABELS, TENANT_CASES, WAITS, asks, unplaced
 from tests.rules.watchdog_cases import WATCHDOG_CASES
@@ -26,6 +27,7 @@ RULES: dict[str, Callable[[], Rules]] = {
     "coordinator": coordinator_rules,
     "leases": lease_rules,
     "gates": gate_rules,
+    "manager": manager_rules,
     "webhook": webhook_rules,
 }
 CASES = [
@@ -33,6 +35,7 @@ CASES = [
     *(("coordinator", case) for case in COORDINATOR_CASES),
     *(("leases", case) for case in LEASE_CASES),
     *(("gates", case) for case in GATE_CASES),
+    *(("manager", case) for case in MANAGER_CASES),
     *(("webhook", case) for case in WEBHOOK_CASES),
 ]
 OPPOSITES = [(estate, case) for estate, case in CASES if case.kind in ("firing", "silent")]

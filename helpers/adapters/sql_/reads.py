@@ -88,7 +88,7 @@ class SqlReads:
         return found[::-1]
 
     def events(
-        self, projects: Collection[str], *, job_id: str | None, after_sequence: int, limit: int
+        self, projects: Collection[str], *, job_id: str | None, after_sequence: int, limit: int, latest: bool = False
     ) -> Sequence[JobEvent]:
         """History, oldest first."""
         statement = sa.select(job_events).where(
@@ -100,8 +100,9 @@ class SqlReads:
             oldest = sa.func.pg_snapshot_xmin(sa.func.pg_current_snapshot())
             statement = statement.where(job_events.c.transaction_id < sa.cast(sa.cast(oldest, sa.Text), sa.BigInteger))
         with reading(self._engine, "read the history") as connection:
-            found = connection.execute(statement.order_by(job_events.c.sequence).limit(limit)).mappings()
-            return [rows.event_of(row) for row in found]
+            order = job_events.c.sequence.desc() if latest else job_events.c.sequence
+            found = connection.execute(statement.order_by(order).limit(limit)).mappings().all()
+            return [rows.event_of(row) for row in (reversed(found) if latest else found)]
 
     def audit(self, projects: Collection[str], *, after_sequence: int, limit: int) -> Sequence[AuditEntry]:
         """The audit log, oldest first."""

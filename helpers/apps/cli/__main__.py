@@ -27,6 +27,7 @@ COMMANDS = {
     "exporter": "exporter_commands",
     "coordinator": "coordinator_commands",
     "manager": "manager_commands",
+    "gpu": "gpu_commands",
     "injector": "injector_commands",
     "watchdog": "watchdog_commands",
     "recommend": "watchdog_commands",
@@ -39,11 +40,13 @@ COMMANDS = {
 class _Commands(click.Group):
     """The commands above, each module imported when one of its commands is asked for."""
 
+    known = tuple(sorted(COMMANDS))
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return sorted(COMMANDS)
+        return list(self.known)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.known:
             return None
         module = importlib.import_module(f"helpers.apps.cli.{COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, cmd_name)
@@ -56,10 +59,23 @@ def cli() -> None:
     """Share NVIDIA GPUs by memory: budgets that the scheduler counts."""
 
 
-def run(arguments: Sequence[str]) -> int:
+class _JobCommands(_Commands):
+    """Those about jobs alone."""
+
+    known = ("gpu", "completion")
+
+
+@click.group(cls=_JobCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def odg() -> None:
+    """GPU jobs: `odg gpu` is `gpumem gpu`, for who knows it by that name."""
+
+
+def run(arguments: Sequence[str], program: click.Group = cli) -> int:
     """Run the command line and give its exit code (docs/reference/exit-codes.md)."""
     try:
-        result = cli.main(args=list(arguments), prog_name="gpumem", standalone_mode=False)
+        result = program.main(
+            args=list(arguments), prog_name="odg" if program is odg else "gpumem", standalone_mode=False
+        )
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.Abort:
@@ -81,6 +97,11 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """The console script."""
     sys.exit(run(sys.argv[1:]))
+
+
+def main_odg() -> None:
+    """The console script `odg`."""
+    sys.exit(run(sys.argv[1:], odg))
 
 
 if __name__ == "__main__":

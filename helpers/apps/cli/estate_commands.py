@@ -113,5 +113,6 @@ def completion(shell: str) -> None:
     # The choice above holds exactly the shells that click itself can complete for.
     if completer is None:
         raise click.UsageError(f"no completion for {shell}")
-    root = click.get_current_context().find_root().command
-    click.echo(completer(root, {}, "gpumem", "_GPUMEM_COMPLETE").source())
+    root = click.get_current_context().find_root()
+    name = root.info_name or "gpumem"
+    click.echo(completer(root.command, {}, name, f"_{name.upper()}_COMPLETE").source())

@@ -12,10 +12,11 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from helpers.apps.manager.gate import Refused
-from helpers.apps.manager.views import Errors, problem_view
+from helpers.apps.manager.views import problem_view
 from helpers.domain.errors import CheckFailed, DependencyError, NotFound, Problem
 from helpers.domain.jobs.problems import RequestInvalid, problems_of
 from helpers.domain.jobs.spec import known_fields
+from helpers.domain.jobs.views import Errors
 from helpers.ports.log import Log
 from helpers.services.manager_jobs import KeyConflict
 

@@ -38,6 +38,8 @@ from helpers.ports.leadership import Leadership
 from helpers.ports.leases import Callers
 from helpers.ports.log import Log
 from helpers.ports.manager_metrics import JobUtilisation
+from helpers.services.manager_cards import CardBoard
+from helpers.services.manager_figures import ManagerFigures
 from helpers.services.manager_jobs import JobDesk
 from helpers.services.manager_loop import ManagerLoop, ManagerPorts
 from helpers.services.manager_money import Purse
@@ -91,19 +93,26 @@ def run_manager(
         stack.callback(database.dispose)
         migrate(database)
         store = SqlJobStore(database)
-        metrics = PrometheusManagerMetrics(registry, [project.name for project in settings.projects])
+        metrics = PrometheusManagerMetrics(
+            registry, [project.name for project in settings.projects], settings.budgets_usd()
+        )
         purse = Purse(settings.prices)
         board = QueueBoard(store, outside.engine, settings, clock, log)
         board.look()
         pulses = [Pulse(stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS) for _ in range(2)]
         threading.Thread(target=board.run, args=(pulses[0].stop,), name="queue", daemon=True).start()
+        figures = ManagerFigures(store, board, purse, settings, metrics, clock, log)
+        threading.Thread(target=figures.run, args=(stopped,), name="figures", daemon=True).start()
 
         def healthy() -> bool:
             return all(pulse.is_felt() for pulse in pulses)
 
         desk = JobDesk(store, outside.engine, settings, purse, clock)
         callers = _callers(settings, run, outside.cluster, clock)
-        world = ApiWorld(settings, store, desk, board, purse, outside.engine, callers, clock, log, healthy)
+        cards = None
+        if outside.cluster is not None and outside.engine is not None:
+            cards = CardBoard(outside.cluster, outside.engine, board, clock)
+        world = ApiWorld(settings, store, desk, board, purse, outside.engine, callers, clock, log, healthy, cards)
         if run.metrics_address:
             metrics_port = stack.enter_context(
                 metrics_served(registry, ListenAddress.parse(run.metrics_address), healthy, store.answers)

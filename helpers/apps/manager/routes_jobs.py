@@ -11,15 +11,7 @@ from fastapi.responses import PlainTextResponse
 
 from helpers.apps.manager.answers import no_such_job, refusals, shown
 from helpers.apps.manager.gate import Refused
-from helpers.apps.manager.views import (
-    EventList,
-    JobList,
-    JobSubmitted,
-    JobView,
-    event_view,
-    job_view,
-    submitted_view,
-)
+from helpers.apps.manager.views import event_view, job_view, submitted_view
 from helpers.apps.manager.world import ApiWorld
 from helpers.domain.cost.estimate import CostEstimate
 from helpers.domain.errors import Problem
@@ -29,6 +21,7 @@ from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.problems import RequestInvalid
 from helpers.domain.jobs.spec import JobSpec, Priority
 from helpers.domain.jobs.states import WAITING, JobStatus
+from helpers.domain.jobs.views import EventList, JobList, JobSubmitted, JobView
 from helpers.ports.leases import Caller
 
 MOST_LISTED_COUNT = 500

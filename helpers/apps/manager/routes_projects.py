@@ -10,7 +10,16 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from helpers.apps.manager.answers import refusals, shown
 from helpers.apps.manager.routes_jobs import PLAIN, After, Limit, ProjectIds, instant
-from helpers.apps.manager.views import (
+from helpers.apps.manager.views import event_view
+from helpers.apps.manager.world import ApiWorld
+from helpers.domain.cost.money import Month
+from helpers.domain.cost.price_table import CapacityType
+from helpers.domain.errors import Problem
+from helpers.domain.estate.manager import Project
+from helpers.domain.jobs.gpus import Pool
+from helpers.domain.jobs.problems import RequestInvalid
+from helpers.domain.jobs.states import JobStatus
+from helpers.domain.jobs.views import (
     EventList,
     PriceList,
     PriceView,
@@ -20,15 +29,7 @@ from helpers.apps.manager.views import (
     QuotaList,
     QuotaView,
     UsageView,
-    event_view,
 )
-from helpers.apps.manager.world import ApiWorld
-from helpers.domain.cost.money import Month
-from helpers.domain.cost.price_table import CapacityType
-from helpers.domain.errors import Problem
-from helpers.domain.estate.manager import Project
-from helpers.domain.jobs.gpus import Pool
-from helpers.domain.jobs.problems import RequestInvalid
 from helpers.ports.leases import Caller
 from helpers.services.manager_money import total
 
@@ -42,11 +43,15 @@ def project_routes(world: ApiWorld) -> APIRouter:
 
     @routes.get("/events", responses={200: {"model": EventList}, **refusals(403)})
     def events(
-        project_id: ProjectIds = None, after: After = 0, limit: Limit = 100, caller: Caller = from_token
+        project_id: ProjectIds = None,
+        after: After = 0,
+        limit: Limit = 100,
+        latest: Annotated[bool, Query(description="Of more than `limit` entries the last, not the first.")] = False,
+        caller: Caller = from_token,
     ) -> Response:
         """The history of all your jobs, oldest first; ask again with the last sequence, and nothing is missed."""
         projects = world.gate.projects(caller, project_id)
-        entries = world.store.events(sorted(projects), job_id=None, after_sequence=after, limit=limit)
+        entries = world.store.events(sorted(projects), job_id=None, after_sequence=after, limit=limit, latest=latest)
         return shown(EventList(events=[event_view(entry) for entry in entries]))
 
     @routes.get("/queues", responses={200: {"model": QueueList}, **refusals()})
@@ -90,6 +95,7 @@ def _queues(world: ApiWorld, own: frozenset[str]) -> QueueList:
     held: Counter[Pool] = Counter()
     for one in last.holding:
         held[one.demand.pool] += one.demand.amount
+    running = Counter(row.demand.pool for row in last.rows if row.status is JobStatus.RUNNING)
     waits: dict[Pool, list[float]] = defaultdict(list)
     mine: Counter[Pool] = Counter()
     for job in last.order:
@@ -100,6 +106,7 @@ def _queues(world: ApiWorld, own: frozenset[str]) -> QueueList:
             pool=pool.name,
             capacity=last.capacity.get(pool),
             held=held[pool],
+            running_count=running[pool],
             waiting_count=len(waits.get(pool, ())),
             longest_wait_seconds=round(max(waits.get(pool, ()), default=0.0), 3),
             own_waiting_count=mine[pool],

@@ -18,6 +18,7 @@ from helpers.ports.job_engine import JobEngine
 from helpers.ports.job_store import JobStore
 from helpers.ports.leases import Caller, Callers
 from helpers.ports.log import Log
+from helpers.services.manager_cards import CardBoard
 from helpers.services.manager_jobs import JobDesk
 from helpers.services.manager_money import Purse
 from helpers.services.manager_queue import QueueBoard
@@ -30,7 +31,10 @@ Credentials = Annotated[
 
 @dataclass
 class ApiWorld:
-    """`healthy`: the process's loops turn. `engine` None: nothing is let go, and there are no logs."""
+    """`healthy`: the process's loops turn. `engine` None: nothing is let go, and there are no logs.
+
+    `cards` None: there is no cluster whose nodes could be looked at.
+    """
 
     settings: ManagerSettings
     store: JobStore
@@ -42,6 +46,7 @@ class ApiWorld:
     clock: Clock
     log: Log
     healthy: Callable[[], bool]
+    cards: CardBoard | None = None
 
     @cached_property
     def gate(self) -> Gate:

@@ -21,6 +21,7 @@ JOB_WATCHDOG = "gpumem-watchdog"
 JOB_CAPACITY = "gpumem-capacity"
 JOB_INJECTOR = "gpumem-injector"
 JOB_COORDINATOR = "gpumem-coordinator"
+JOB_MANAGER = "gpumem-manager"
 
 DASHBOARD_UID = "gpumem"
 DASHBOARD_FILE = "gpumem.json"

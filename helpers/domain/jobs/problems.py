@@ -37,6 +37,9 @@ def _problem(error: Mapping[str, Any], known: Mapping[str, Sequence[str]]) -> Pr
     place = dotted(location)
     value = "" if kind == "missing" else shown(error.get("input"))
     if kind == "estate_rule":
+        given = error.get("input")
+        if context["at"] and isinstance(given, Mapping) and context["at"] in given:
+            value = shown(given[context["at"]])  # the rule is about one field of the block
         place = ".".join(part for part in (place, str(context["at"])) if part)
         return Problem(place or "body", value, str(context["rule"]), str(context["repair"]))
     if kind == "missing":

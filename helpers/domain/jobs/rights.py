@@ -14,6 +14,7 @@ def manager_rights() -> tuple[Right, ...]:
     return (
         Right("authentication.k8s.io", "tokenreviews", ("create",), "whose token a request carries"),
         Right("authorization.k8s.io", "subjectaccessreviews", ("create",), "what its owner may do in the project"),
+        Right("", "nodes", ("list",), "which cards there are, for the page"),
         Right(_GROUP, "leases", ("get", "patch"), "who runs the loops", "namespace", lease),
         # RBAC cannot restrict a create to a name.
         Right(_GROUP, "leases", ("create",), "the first leader makes the Lease", "namespace"),

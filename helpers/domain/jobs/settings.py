@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -63,6 +64,10 @@ class ManagerSettings(BaseModel):
     def project(self, name: str) -> Project | None:
         """The project of that name; None: it may run no jobs."""
         return next((project for project in self.projects if project.name == name), None)
+
+    def budgets_usd(self) -> dict[str, Decimal]:
+        """`{project: what it may spend in a month}` of those that have a budget."""
+        return {p.name: p.budget_usd_per_month for p in self.projects if p.budget_usd_per_month is not None}
 
     def rules(self) -> Rules:
         """How turns are ordered."""

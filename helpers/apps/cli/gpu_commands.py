@@ -1,0 +1,249 @@
+"""`gpumem gpu ...`: GPU jobs of the manager."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import httpx
+
+from helpers.apps.cli.gpu_request import job_options, requested
+from helpers.apps.cli.gpu_run import followed, signals_stop
+from helpers.apps.cli.gpu_tables import job_text, jobs_table, queues_table, quotas_table, submitted_text, usage_text
+from helpers.apps.cli.output import emit_data, output_option
+from helpers.domain import names
+from helpers.domain.errors import CheckFailed, DependencyError, GpumemError, InputError
+from helpers.domain.jobs.spec import Priority
+from helpers.domain.jobs.states import JobStatus
+from helpers.domain.jobs.views import View
+from helpers.sdk.gpu import GPUJobClient, GPUJobError, JobFailed, JobRefused, ManagerUnreachable, WaitedTooLong
+from helpers.sdk.gpu_wire import checked
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+# The shell waits for completions, so they are asked for once and briefly.
+_COMPLETION_SECONDS = 1.0
+_MOST_COMPLETIONS_COUNT = 50
+
+
+@click.group()
+def gpu() -> None:
+    """Submit, watch and cancel GPU jobs."""
+
+
+def manager_options(command: Command) -> Command:
+    """`--server`, `--token-file`: which manager, and who asks. The command gets `client`."""
+
+    @functools.wraps(command)
+    def connected(server: str | None, token_file: Path | None, **arguments: Any) -> Any:
+        try:
+            with GPUJobClient(server, token=_token(token_file)) as client:
+                return command(client=client, **arguments)
+        except GPUJobError as error:
+            raise as_ours(error) from error
+
+    for option in (
+        click.option(
+            "--token-file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help=f"Holds who asks; otherwise ${names.ENV_MANAGER_TOKEN}, or the pod's own token.",
+        ),
+        click.option("--server", envvar=names.ENV_MANAGER_URL, help="The manager; otherwise its Service."),
+    ):
+        connected = option(connected)
+    return connected  # type: ignore[return-value] # click's decorators keep the callable
+
+
+def as_ours(error: GPUJobError) -> GpumemError:
+    """The error with its exit code: 2 the request is wrong, 1 it may not or cannot be, 3 nobody answers."""
+    if isinstance(error, JobRefused) and error.status_code in (None, 400, 413, 422):
+        return InputError(str(error))
+    if isinstance(error, JobRefused | JobFailed | WaitedTooLong):
+        return CheckFailed(str(error))
+    return DependencyError(str(error)) if isinstance(error, ManagerUnreachable) else InputError(str(error))
+
+
+def _values(words: type[StrEnum]) -> list[str]:
+    """As they are written; click would offer the members' names."""
+    return [word.value for word in words]
+
+
+def _token(token_file: Path | None) -> str | None:
+    if token_file is None:
+        return None
+    try:
+        return token_file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise InputError(f"--token-file {token_file}: {error.strerror}") from error
+
+
+def _complete_job(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    token_file = ctx.params.get("token_file")
+    try:
+        with httpx.Client(timeout=_COMPLETION_SECONDS) as http:
+            client = GPUJobClient(ctx.params.get("server"), token=_token(token_file), client=http, tries_count=1)
+            found = [job.job_id for job, _ in zip(client.list(), range(_MOST_COMPLETIONS_COUNT), strict=False)]
+    except (GPUJobError, InputError):
+        # A completion has nowhere to print to; the command itself will say what is wrong.
+        return []
+    return [job_id for job_id in found if job_id.startswith(incomplete)]
+
+
+job_argument = click.argument("job_id", metavar="JOB", shell_complete=_complete_job)
+project_option = click.option(
+    "-n", "--project", "projects", multiple=True, help="A project, which is a namespace; absent: all that you may list."
+)
+
+
+@gpu.command("submit")
+@job_options
+@click.option("--idempotency-key", help="The same key is the same job for ever: a script that is run again needs one.")
+@click.option("--dry-run", is_flag=True, help="Check the request here; submit nothing.")
+@click.option("--wait", is_flag=True, help="Until the job is over; exit 1 where it did not complete.")
+@click.option("--timeout", "timeout_seconds", type=click.FloatRange(0), help="Seconds to wait; then exit 1.")
+@click.option("--cancel-when-stopped", is_flag=True, help="With --wait: SIGTERM and Ctrl-C cancel the job.")
+@click.option("--job-id-file", type=click.Path(path_type=Path, dir_okay=False), help="Write the job's id there.")
+@output_option
+@manager_options
+def gpu_submit(
+    client: GPUJobClient,
+    idempotency_key: str | None,
+    dry_run: bool,
+    wait: bool,
+    timeout_seconds: float | None,
+    cancel_when_stopped: bool,
+    job_id_file: Path | None,
+    output: str,
+    **request: Any,
+) -> None:
+    """Submit a job: from a file, as JSON, or by options, with its command after `--`."""
+    if (timeout_seconds is not None or cancel_when_stopped) and not wait:
+        raise click.UsageError("--timeout and --cancel-when-stopped need --wait")
+    document = requested(**request)
+    if dry_run:
+        spec = checked(document)
+        data = spec.model_dump(mode="json", exclude_none=True)
+        if not emit_data(data, output):
+            click.echo(
+                f"{spec.job_name} is well-formed: {spec.demand.gpu_count():g} of {spec.demand.pool.name} (dry run)"
+            )
+        return
+    done = client.submit(document, idempotency_key=idempotency_key)
+    if job_id_file is not None:
+        job_id_file.parent.mkdir(parents=True, exist_ok=True)
+        job_id_file.write_text(done.job_id, encoding="utf-8")
+    if not wait:
+        _show(done, output, lambda: submitted_text(done))
+        return
+    click.echo(submitted_text(done), err=True)
+    with signals_stop():
+        job = followed(client, done.job_id, timeout_seconds, cancel_when_stopped=cancel_when_stopped)
+    _show(job, output, lambda: job_text(job, ()))
+    if job.status is not JobStatus.COMPLETED:
+        raise JobFailed(job)
+
+
+@gpu.command("list")
+@project_option
+@click.option(
+    "--status", "statuses", type=click.Choice([one.value for one in JobStatus]), multiple=True, help="May be repeated."
+)
+@click.option("--priority", type=click.Choice([one.value for one in Priority]))
+@click.option("--name", "job_name", help="Jobs of exactly that name.")
+@click.option("--user", "submitted_by", help="Whose jobs.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The newest so many.")
+@output_option
+@manager_options
+def gpu_list(
+    client: GPUJobClient,
+    projects: tuple[str, ...],
+    statuses: tuple[str, ...],
+    priority: str | None,
+    job_name: str | None,
+    submitted_by: str | None,
+    limit: int,
+    output: str,
+) -> None:
+    """List jobs, newest first."""
+    found = client.list(
+        project_id=projects,
+        status=statuses,
+        priority=priority,
+        job_name=job_name,
+        submitted_by=submitted_by,
+        page_count=min(limit, 200),
+    )
+    jobs = [job for _, job in zip(range(limit), found, strict=False)]
+    if not emit_data([job.model_dump(mode="json") for job in jobs], output):
+        click.echo(jobs_table(jobs, output, datetime.now(UTC)) or "no jobs")
+
+
+@gpu.command("get")
+@job_argument
+@output_option
+@manager_options
+def gpu_get(client: GPUJobClient, job_id: str, output: str) -> None:
+    """Show a job and its history."""
+    job = client.get(job_id)
+    _show(job, output, lambda: job_text(job, client.events(job_id)))
+
+
+@gpu.command("logs")
+@job_argument
+@click.option("--tail", "tail_lines", type=click.IntRange(1, 10_000), default=500, show_default=True)
+@click.option("--worker", type=click.IntRange(0), default=0, show_default=True, help="Which of its pods.")
+@manager_options
+def gpu_logs(client: GPUJobClient, job_id: str, tail_lines: int, worker: int) -> None:
+    """Print the end of a worker's output."""
+    click.echo(client.logs(job_id, tail_lines=tail_lines, worker=worker), nl=False)
+
+
+@gpu.command("cancel")
+@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True, shell_complete=_complete_job)
+@click.option("--dry-run", is_flag=True, help="Say which jobs would be cancelled; cancel none.")
+@manager_options
+def gpu_cancel(client: GPUJobClient, job_ids: tuple[str, ...], dry_run: bool) -> None:
+    """End jobs. One that is cancelled already is no error."""
+    for job_id in job_ids:
+        job = client.get(job_id) if dry_run else client.cancel(job_id)
+        click.echo(f"{job.job_id} ({job.job_name}) is {job.status}" + (", would be cancelled (dry run)" * dry_run))
+
+
+@gpu.command("usage")
+@click.argument("project", required=False)
+@click.option("--from", "from_at", type=click.DateTime(), help="In UTC; absent: the month's beginning.")
+@click.option("--to", "to_at", type=click.DateTime(), help="In UTC; absent: now.")
+@output_option
+@manager_options
+def gpu_usage(
+    client: GPUJobClient, project: str | None, from_at: datetime | None, to_at: datetime | None, output: str
+) -> None:
+    """Show what a project held and spent; without PROJECT, quotas and budgets of all that you may list."""
+    if project is None:
+        if from_at or to_at:
+            raise click.UsageError("--from and --to need PROJECT")
+        quotas = list(client.quotas())
+        if not emit_data([one.model_dump(mode="json") for one in quotas], output):
+            click.echo(quotas_table(quotas, output) or "no projects")
+        return
+    span = [one.replace(tzinfo=UTC) if one is not None else None for one in (from_at, to_at)]
+    used = client.usage(project, from_at=span[0], to_at=span[1])
+    _show(used, output, lambda: usage_text(used, output))
+
+
+@gpu.command("queues")
+@output_option
+@manager_options
+def gpu_queues(client: GPUJobClient, output: str) -> None:
+    """Show pools of GPUs, what is held of them, and how many jobs wait."""
+    found = client.queues()
+    _show(found, output, lambda: queues_table(found, output) or "no queues")
+
+
+def _show(view: View, output: str, text: Callable[[], str]) -> None:
+    if not emit_data(view.model_dump(mode="json"), output):
+        click.echo(text())

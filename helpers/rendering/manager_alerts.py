@@ -1,0 +1,86 @@
+"""The alerts about GPU jobs and their manager, for estates that have one."""
+
+from __future__ import annotations
+
+from helpers.domain.cost.budget_alerts import NEAR_RATIO
+from helpers.domain.estate.manager import Manager
+from helpers.rendering import monitoring_queries as q
+from helpers.rendering.alert import Alert
+
+# Beyond a change of leaders, and a turn over thousands of jobs.
+MANAGER_LATE_SECONDS = 120
+MANAGER_FOR_SECONDS = 60
+WAIT_FOR_SECONDS = 300
+# What the users were promised: of a hundred jobs two may fail.
+MOST_FAILED_RATIO = 0.02
+# Of few jobs one that fails is more than that, and says nothing.
+LEAST_FAILED_COUNT = 3
+FAILED_WINDOW = "1d"
+
+
+def manager_alerts(manager: Manager) -> tuple[Alert, ...]:
+    """About jobs that wait, fail or cost too much, and the manager itself."""
+    return (_down(), _waits(manager), _fails(), *_budgets())
+
+
+def _down() -> Alert:
+    # abs: a timestamp from the future says as little as an old one.
+    late = f"abs(time() - max({q.MANAGER_TURN})) > {MANAGER_LATE_SECONDS}"
+    return Alert(
+        "GPUManagerDown",
+        q.with_cause([("late", late), ("absent", f"absent({q.MANAGER_TURN})")]),
+        "critical",
+        "Nobody looks after the GPU jobs.",
+        f"Cause {{{{ $labels.cause }}}}: no turn over the jobs was finished within {MANAGER_LATE_SECONDS} s. "
+        "Jobs that run go on; none starts, none is stopped at its limit, and what was submitted waits.",
+        for_seconds=MANAGER_FOR_SECONDS,
+    )
+
+
+def _waits(manager: Manager) -> Alert:
+    # After that the queue itself counts a job as more urgent.
+    most_seconds = manager.aging_hours * 3600
+    return Alert(
+        "GPUJobWaitsTooLong",
+        f"max by (project) ({q.JOB_LONGEST_WAIT}) > {most_seconds:g}",
+        "warning",
+        "A job of project {{ $labels.project }} has waited for {{ $value | humanizeDuration }}.",
+        "It waits for longer than any job should; `gpumem gpu get JOB` and `gpumem gpu queues` say for what.",
+        for_seconds=WAIT_FOR_SECONDS,
+    )
+
+
+def _fails() -> Alert:
+    ratio = q.failed_ratio(FAILED_WINDOW)
+    # Half a job less: extrapolation makes 2.99 of 3.
+    enough = f"{q.ended_jobs('failed', FAILED_WINDOW)} > {LEAST_FAILED_COUNT - 0.5:g}"
+    return Alert(
+        "GPUJobsFailOften",
+        f"{ratio} > {MOST_FAILED_RATIO:g}\nand\n{enough}",
+        "warning",
+        "{{ $value | humanizePercentage }} of the jobs of project {{ $labels.project }} fail.",
+        f"More than {MOST_FAILED_RATIO:.0%} of those that ended within a day, and at least {LEAST_FAILED_COUNT}. "
+        "Jobs that were stopped at a limit are among them.",
+    )
+
+
+def _budgets() -> tuple[Alert, ...]:
+    part = f"max by (project) ({q.PROJECT_SPENT}) / max by (project) ({q.PROJECT_BUDGET})"
+    warning_ratio = float(NEAR_RATIO)
+    return (
+        Alert(
+            "GPUProjectBudgetNearlySpent",
+            f"{part} >= {warning_ratio:g} < 1",
+            "warning",
+            "Project {{ $labels.project }} has spent {{ $value | humanizePercentage }} of its GPU budget.",
+            "Of this month's (UTC). Nothing is stopped; at 100 % another alert says so.",
+        ),
+        Alert(
+            "GPUProjectBudgetSpent",
+            f"{part} >= 1",
+            "critical",
+            "Project {{ $labels.project }} has spent its GPU budget: {{ $value | humanizePercentage }}.",
+            "Of this month's (UTC). Its jobs go on and new ones are taken: "
+            "the budget of a project tells, it stops nothing.",
+        ),
+    )

@@ -1,0 +1,82 @@
+"""What Prometheus is told about waiting and money. Every replica tells the same: it comes from the database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from helpers.domain.cost.money import Month
+from helpers.domain.errors import DependencyError
+from helpers.domain.jobs.settings import ManagerSettings
+from helpers.ports.clock import Clock
+from helpers.ports.job_store import JobStore
+from helpers.ports.log import Log
+from helpers.ports.manager_metrics import ManagerMetrics
+from helpers.services.manager_money import Purse, total
+from helpers.services.manager_queue import QueueBoard
+
+WAIT_SECONDS = 15.0
+# A month's stretches are read for it.
+MONEY_SECONDS = 60.0
+_STOP_LOOK_SECONDS = 0.5
+
+
+class ManagerFigures:
+    """Looks again and again; a database that does not answer leaves the figures as they were."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        board: QueueBoard,
+        purse: Purse,
+        settings: ManagerSettings,
+        metrics: ManagerMetrics,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._store = store
+        self._board = board
+        self._purse = purse
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+        self._log = log
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Until it is told to stop."""
+        wait_due_seconds = money_due_seconds = self._clock.monotonic_seconds()
+        while not stop():
+            now_seconds = self._clock.monotonic_seconds()
+            if now_seconds >= wait_due_seconds:
+                self.look_at_waiting()
+                wait_due_seconds = now_seconds + WAIT_SECONDS
+            if now_seconds >= money_due_seconds:
+                try:
+                    self.look_at_money()
+                except DependencyError as error:
+                    self._log.warning("spending_not_read", reason=str(error))
+                money_due_seconds = now_seconds + MONEY_SECONDS
+            self._clock.sleep_seconds(_STOP_LOOK_SECONDS)
+
+    def look_at_waiting(self) -> None:
+        """The oldest that waits of each project."""
+        now_at = self._clock.now_at()
+        longest_seconds: dict[str, float] = {}
+        for job in self._board.last.order:
+            waited_seconds = (now_at - job.queued_at).total_seconds()
+            longest_seconds[job.project_id] = max(waited_seconds, longest_seconds.get(job.project_id, 0.0))
+        self._metrics.waiting(longest_seconds)
+
+    def look_at_money(self) -> None:
+        """What each project has spent this month.
+
+        Raises:
+            DependencyError: the database does not answer.
+        """
+        now_at = self._clock.now_at()
+        from_at = Month.of(now_at).from_at
+        spent_usd: dict[str, Decimal] = {}
+        for project in self._settings.projects:
+            held = self._store.held([project.name], from_at, now_at)
+            spent_usd[project.name] = total(self._purse.usage(held, from_at, now_at)).known_usd
+        self._metrics.spent(spent_usd)

@@ -1,0 +1,140 @@
+"""Cases of the alerts about GPU jobs, on the estate that has a manager."""
+
+from __future__ import annotations
+
+from helpers.domain.watchdog.settings import watchdog_settings
+from tests.rules.card_cases import steady
+from tests.rules.promtool import Case, Firing, Rules
+from tests.synth.estates import PROJECT, shipped
+
+TURN = "gpumem_manager_last_turn_timestamp_seconds"
+
+
+def manager_rules() -> Rules:
+    estate = shipped(PROJECT / "estates/gpu-pools.yaml")
+    return Rules(estate, watchdog_settings(estate))
+
+
+def waited(project: str = "vision", pod: str = "m-0") -> str:
+    return f'gpumem_manager_longest_wait_seconds{{project="{project}", instance="{pod}"}}'
+
+
+def reached(status: str, pod: str = "m-0", project: str = "vision") -> str:
+    return f'gpumem_manager_transitions_total{{project="{project}", status="{status}", instance="{pod}"}}'
+
+
+def spent(pod: str = "m-0") -> str:
+    return f'gpumem_manager_spent_usd{{project="vision", instance="{pod}"}}'
+
+
+def budget(pod: str = "m-0") -> str:
+    return f'gpumem_manager_budget_usd{{project="vision", instance="{pod}"}}'
+
+
+def unmanaged(cause: str) -> Firing:
+    return Firing(
+        {"cause": cause},
+        "Nobody looks after the GPU jobs.",
+        f"Cause {cause}: no turn over the jobs was finished within 120 s. "
+        "Jobs that run go on; none starts, none is stopped at its limit, and what was submitted waits.",
+    )
+
+
+def waits(text: str) -> Firing:
+    return Firing(
+        {"project": "vision"},
+        f"A job of project vision has waited for {text}.",
+        "It waits for longer than any job should; `gpumem gpu get JOB` and `gpumem gpu queues` say for what.",
+    )
+
+
+def fails(text: str) -> Firing:
+    return Firing(
+        {"project": "vision"},
+        f"{text} of the jobs of project vision fail.",
+        "More than 2% of those that ended within a day, and at least 3. "
+        "Jobs that were stopped at a limit are among them.",
+    )
+
+
+def nearly(text: str) -> Firing:
+    return Firing(
+        {"project": "vision"},
+        f"Project vision has spent {text} of its GPU budget.",
+        "Of this month's (UTC). Nothing is stopped; at 100 % another alert says so.",
+    )
+
+
+def all_of_it(text: str) -> Firing:
+    return Firing(
+        {"project": "vision"},
+        f"Project vision has spent its GPU budget: {text}.",
+        "Of this month's (UTC). Its jobs go on and new ones are taken: "
+        "the budget of a project tells, it stops nothing.",
+    )
+
+
+def money(usd: str, *pods: str) -> dict[str, str]:
+    return {series(pod): values for pod in pods for series, values in ((spent, usd), (budget, steady(1000)))}
+
+
+# A day of jobs: every 15 s so many more.
+FEW, MANY = "0+0.001x6000", "0+0.01x6000"
+
+MANAGER_CASES = (
+    Case("GPUManagerDown", "silent", {f'{TURN}{{instance="m-0"}}': "0+15x400"}, {"30m": ()}),
+    Case(
+        "GPUManagerDown", "firing", {f'{TURN}{{instance="m-0"}}': "600+0x400"}, {"10m": (), "30m": (unmanaged("late"),)}
+    ),
+    Case(
+        "GPUManagerDown",
+        "duplicate series",
+        {f'{TURN}{{instance="m-0"}}': "0+15x400", f'{TURN}{{instance="m-1"}}': steady(0)},
+        {"30m": ()},
+    ),
+    Case("GPUManagerDown", "absent series", {}, {"30m": (unmanaged("absent"),)}),
+    Case("GPUJobWaitsTooLong", "silent", {waited(): steady(14_400)}, {"30m": ()}),
+    Case("GPUJobWaitsTooLong", "firing", {waited(): "14395+15x400"}, {"1m": (), "10m": (waits("4h 9m 55s"),)}),
+    Case(
+        "GPUJobWaitsTooLong",
+        "duplicate series",
+        {waited(): steady(15_000), waited(pod="m-1"): steady(14_990)},
+        {"30m": (waits("4h 10m 0s"),)},
+    ),
+    Case("GPUJobWaitsTooLong", "absent series", {}, {"30m": ()}),
+    Case("GPUJobsFailOften", "silent", {reached("failed"): FEW, reached("completed"): "0+0.1x6000"}, {"23h": ()}),
+    Case(
+        "GPUJobsFailOften",
+        "firing",
+        {reached("failed"): MANY, reached("completed"): MANY},
+        {"1h": (), "23h": (fails("50%"),)},
+    ),
+    Case(
+        "GPUJobsFailOften",
+        "duplicate series",
+        {reached(status, pod): MANY for status in ("failed", "completed") for pod in ("m-0", "m-1")},
+        {"23h": (fails("50%"),)},
+    ),
+    Case("GPUJobsFailOften", "absent series", {}, {"23h": ()}),
+    Case(
+        "GPUJobsFailOften",
+        "one job that failed",
+        {reached("failed"): "0x100 1x6000", reached("completed"): steady(0, 6000)},
+        {"23h": ()},
+    ),
+    Case(
+        "GPUJobsFailOften", "no job ended", {reached("failed"): steady(0), reached("completed"): steady(0)}, {"1h": ()}
+    ),
+    Case("GPUProjectBudgetNearlySpent", "silent", money(steady(799), "m-0"), {"10m": ()}),
+    Case("GPUProjectBudgetNearlySpent", "firing", money("799+1x400", "m-0"), {"0m": (), "10m": (nearly("83.9%"),)}),
+    Case(
+        "GPUProjectBudgetNearlySpent", "duplicate series", money(steady(900), "m-0", "m-1"), {"10m": (nearly("90%"),)}
+    ),
+    Case("GPUProjectBudgetNearlySpent", "absent series", {}, {"10m": ()}),
+    Case("GPUProjectBudgetNearlySpent", "a project without a budget", {spent(): steady(9999)}, {"10m": ()}),
+    Case("GPUProjectBudgetNearlySpent", "spent altogether", money(steady(1000), "m-0"), {"10m": ()}),
+    Case("GPUProjectBudgetSpent", "silent", money(steady(999), "m-0"), {"10m": ()}),
+    Case("GPUProjectBudgetSpent", "firing", money("990+1x400", "m-0"), {"1m": (), "10m": (all_of_it("103%"),)}),
+    Case("GPUProjectBudgetSpent", "duplicate series", money(steady(1500), "m-0", "m-1"), {"10m": (all_of_it("150%"),)}),
+    Case("GPUProjectBudgetSpent", "absent series", {}, {"10m": ()}),
+)
