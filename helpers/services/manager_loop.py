@@ -57,6 +57,7 @@ class ManagerLoop:
         self._rules = settings.rules()
         self._limits = settings.limits()
         self._failed_count = 0
+        self._said: dict[str, str] = {}
         self._outside_seconds = 0.0
         one = ports
         self._outbox = OutboxDrain(one.store, one.engine, one.clock, one.log, one.metrics)
@@ -162,7 +163,9 @@ class ManagerLoop:
             return False
         # What it was given in the order stays its own: nobody behind it takes it, and a node becomes free.
         if lack := self._ports.engine.lacks_room(job):
-            self._ports.log.info("job_lacks_room", job_id=job.job_id, namespace=job.project_id, reason=lack)
+            if self._said.get(job.job_id) != lack:  # once, and not each second
+                self._ports.log.info("job_lacks_room", job_id=job.job_id, namespace=job.project_id, reason=lack)
+            self._said[job.job_id] = lack
             return job.capacity == "spot" and not self._ports.engine.offers(job) and self._on_demand(job)
         # First the act, then the record: what was let go and not recorded is seen at the next turn; the
         # other way round it would be recorded as running, seen held, and counted as interrupted.
@@ -197,7 +200,10 @@ class ManagerLoop:
                 self._safely(job_id, lambda job=job: self._swept(job))  # type: ignore[misc]
         for job_id in sorted(set(strays) - found_jobs.keys()):
             # Whose they are is not known (another database, an older backup), so that nobody may end them.
-            self._ports.log.warning("objects_of_no_job", job_id=job_id)
+            if job_id not in self._said:
+                self._ports.log.warning("objects_of_no_job", job_id=job_id)
+            self._said[job_id] = "nobody's"
+        self._said = {job_id: text for job_id, text in self._said.items() if job_id in known or job_id in seen}
 
     def _swept(self, job: Job) -> bool:
         self._ports.engine.remove(job)

@@ -30,7 +30,7 @@ def started_at(manager: LabManager, job_id: str) -> datetime:
 
 
 def test_the_more_urgent_go_first(manager: LabManager) -> None:
-    asked = {"gpu": "L40S", "memory_gb": None, "gpus": 8, "seconds": 0.5}
+    asked = {"gpu": "L40S", "memory_gb": None, "gpus": 8, "seconds": 1.2}
     before = manager.submit(**asked)
     manager.until(lambda: manager.statuses(before) != ["pending"])
     order = [manager.submit(priority=word, **asked) for word in ("low", "medium", "high")]

@@ -158,7 +158,9 @@ def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
 
     process = ManagerProcess(tmp_path, url, SETTINGS, run)
     process.start()
-    answer = httpx.post(f"{process.base_url}/api/v1/gpu/jobs", json=document(), headers=HEADERS)
+    # What the example estate has: a T4 that is shared.
+    body = document(gpu_requirements={"gpu_type": "T4", "gpu_memory_mib": 3000})
+    answer = httpx.post(f"{process.base_url}/api/v1/gpu/jobs", json=body, headers=HEADERS)
     assert answer.status_code == 201
     metrics = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics").text
     assert 'code="201",route="POST /api/v1/gpu/jobs"' in metrics
