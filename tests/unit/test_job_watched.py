@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,7 +53,9 @@ def cluster() -> LateCluster:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    return FakeClock()
+    one = FakeClock()
+    one.when_slept = lambda: time.sleep(0.01)  # the watch's thread must not spin
+    return one
 
 
 @pytest.fixture
