@@ -9,7 +9,7 @@ DEMO_CLUSTER := $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(
 export CHECKPOINT_DISABLE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo demo-down check lint types contracts fast test synth plan docs bench clean
+.PHONY: help setup demo demo-queues demo-down check lint types contracts fast test synth plan docs bench clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -19,6 +19,10 @@ setup: ## Install what the project needs into .venv
 
 demo: setup ## The embedded cluster, the example estate applied in order, one tenant overflowing
 	@$(BIN)/python -m lab.demo up $(DEMO_CLUSTER)
+
+demo-queues: ## Chat and batch share one card: real queues, a real coordinator, half a minute
+	@./lab/setup.sh --with-queues
+	@$(BIN)/python -m lab.queues.demo
 
 demo-down: ## Remove all that the demo made
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m lab.demo down; fi

@@ -61,7 +61,8 @@ const acts = {
         fails.set(job.id, failed + 1);
         throw new Error("as asked");
       }
-      if (job.data.url) await (await fetch(job.data.url)).text();
+      const post = job.data.post && { method: "POST", body: JSON.stringify(job.data.post) };
+      if (job.data.url) await (await fetch(job.data.url, post)).text();
       // One that has yielded goes on from where it was, which is its end here.
       if (!hasYielded.has(job.id) && (await interrupted(queue, job.data.ms || 0))) {
         hasYielded.add(job.id);
