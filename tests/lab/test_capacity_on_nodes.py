@@ -6,6 +6,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,8 @@ def test_a_second_run_writes_nothing(cluster: KubernetesCluster) -> None:
 def test_a_kubelet_that_restarts_keeps_it(nodes: Lab, cluster: KubernetesCluster) -> None:
     advertise(cluster, settings())
     before = heartbeat(cluster)
+    # It has whole seconds, a kubelet starts in less, and unless something changes it writes again after minutes only.
+    wait_for(lambda: datetime.now(UTC) - datetime.fromisoformat(before) > timedelta(seconds=1))
     restart_kubelet(nodes)
     wait_for(lambda: heartbeat(cluster) != before)
     assert shown(cluster) == ("14k", "14k")
