@@ -66,9 +66,9 @@ def test_another_engine_adds_its_queues_and_lifts_the_ceilings(applied: Terrafor
         changed = applied.plan("platform").changes()
         assert {actions for address, actions in changed.items() if ".kueue-" in address} == {("create",)}
         others = {address: actions for address, actions in changed.items() if ".kueue-" not in address}
-        assert others == {
-            f"kubectl_manifest.project-quota-{name}": ("update",) for name in ("ml-research", "analytics", "vision")
-        }
+        # The ceilings, and what the manager may do with that engine's objects.
+        kinds, projects = ("project-quota", "manager-project-role"), ("ml-research", "analytics", "vision")
+        assert others == {f"kubectl_manifest.{kind}-{name}": ("update",) for kind in kinds for name in projects}
         applied.apply("platform")
         assert applied.plan("platform").changes() == {}
     finally:
