@@ -11,6 +11,7 @@ from helpers.adapters.kubernetes_ import connect
 from helpers.domain import names
 from helpers.domain.estate.model import Estate
 from helpers.rendering.estate_file import parse_estate
+from helpers.rendering.gpu_system import gpu_system_objects
 from helpers.rendering.render import render
 from lab.api import Api, ApiError, Object
 from lab.karpenter import GPU, Machine
@@ -67,9 +68,9 @@ def scaling_estate(machines: Sequence[Machine], gpu_limit_count: int, empty_afte
 
 
 def apply_platform(lab: Lab, estate: Estate) -> None:
-    """Applies the platform wave of `estate`, in its order."""
+    """Applies the platform wave of `estate`, in its order, after the namespace that wave 0 makes for it."""
     cluster = connect(lab.kubeconfig)
-    for item in render(estate).wave(2).ordered():
+    for item in (*gpu_system_objects(estate), *render(estate).wave(2).ordered()):
         cluster.apply(item.manifest, field_manager=FIELD_MANAGER)  # type: ignore[union-attr]
 
 
