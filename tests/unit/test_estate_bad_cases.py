@@ -40,6 +40,7 @@ RULE_MODULES = [
         "estate.manager",
         "estate.nodes",
         "estate.pod_checks",
+        "estate.prices",
         "estate.tenant_labels",
         "estate.tenants",
         "estate.texts",
