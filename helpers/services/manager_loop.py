@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from helpers.domain.errors import DependencyError
 from helpers.domain.jobs.change import MANAGER_ACTOR, OutboxAction, step
@@ -105,18 +106,17 @@ class ManagerLoop:
             seen = self._ports.engine.observe()
         self._follower.forget_others(rows)
         news = [row for row in rows if self._follower.concerns(row, seen)]
-        moved = [row for row in news if self._safely(row.job_id, lambda row=row: self._follower.follow(row, seen))]  # type: ignore[misc]
+        moved = [row for row in news if self._safely(row.job_id, partial(self._follower.follow, row, seen))]
         if moved:
             rows = list(self._ports.store.queue())
         if not self._ports.engine.lets_go_itself():
             self._let_go(rows, seen)
         self._guard([row for row in rows if row.status in HOLDING])
         self._sweep(rows, seen)
-        self._ports.metrics.queue(Counter((row.project_id, row.status.value) for row in rows), self._outbox_count())
+        self._ports.metrics.queue(
+            Counter((row.project_id, row.status.value) for row in rows), self._ports.store.outbox_count()
+        )
         self._ports.metrics.turned(self._ports.clock.now_at().timestamp(), self._failed_count)
-
-    def _outbox_count(self) -> int:
-        return self._ports.store.outbox_count()
 
     @contextlib.contextmanager
     def _outside(self) -> Iterator[None]:
@@ -155,7 +155,7 @@ class ManagerLoop:
         order = self._ports.engine.order(QueueFacts(waiting, holding, capacity, self._rules, now_at=now_at))
         for answer in decide(order, holding, capacity, self._rules, now_at):
             if isinstance(answer, Go):
-                self._safely(answer.job_id, lambda go=answer: self._go(go))  # type: ignore[misc]
+                self._safely(answer.job_id, partial(self._go, answer))
 
     def _go(self, go: Go) -> bool:
         job = self._ports.store.job(go.job_id)
@@ -222,7 +222,7 @@ class ManagerLoop:
             except DependencyError as error:
                 self._ports.log.warning("utilisation_not_read", reason=str(error))
         for row in rows:
-            self._safely(row.job_id, lambda row=row: self._guarded(row.job_id, samples.get(row.job_id, ())))  # type: ignore[misc]
+            self._safely(row.job_id, partial(self._guarded, row.job_id, samples.get(row.job_id, ())))
 
     def _guarded(self, job_id: str, samples: Sequence[Sample]) -> bool:
         job = self._ports.store.job(job_id)

@@ -6,23 +6,15 @@ projects of a cohort, and takes a Job back by suspending it. Labels: kueue.x-k8s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-from helpers.adapters.job_engines.engine import JobEngineBase
+from helpers.adapters.job_engines.external import CAPABILITIES, ExternalQueueEngine
 from helpers.domain import names
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.observation import Capability
-from helpers.domain.jobs.ordering import Policy, Waiting, ordered
-from helpers.ports.job_engine import QueueFacts
-
-_ALWAYS = frozenset(
-    {Capability.FIFO, Capability.PRIORITY, Capability.FAIR_SHARE, Capability.GANG, Capability.BORROWING}
-)
 
 
-class KueueEngine(JobEngineBase):
+class KueueEngine(ExternalQueueEngine):
     """`ports.job_engine.JobEngine`; Kueue decides who goes."""
 
     name = "kueue"
@@ -31,27 +23,7 @@ class KueueEngine(JobEngineBase):
         """Kueue's own, and what the estate has set up: preemption by its classes, ProvisioningRequests."""
         more = {Capability.PREEMPTION} if self._settings.may_preempt else set()
         more |= {Capability.PROVISIONING_REQUEST} if self._settings.provisioning_class else set()
-        return _ALWAYS | more
-
-    def lets_go_itself(self) -> bool:
-        """It does."""
-        return True
-
-    def lacks_room(self, job: Job) -> str:  # noqa: ARG002 - the port's signature
-        """Kueue's to know."""
-        return ""
-
-    def offers(self, job: Job) -> bool:  # noqa: ARG002 - the port's signature
-        """Not ours to know."""
-        return True
-
-    def let_go(self, job: Job, reason: str) -> None:
-        """Kueue's to do."""
-
-    def order(self, facts: QueueFacts) -> Sequence[Waiting]:
-        """Priority, then age, as a ClusterQueue has it; who of two projects goes first is not known from outside."""
-        rules = replace(facts.rules, policy=Policy.PRIORITY)
-        return ordered(facts.waiting, facts.holding, facts.capacity, rules, facts.now_at)
+        return CAPABILITIES | more
 
     def document(self, job: Job) -> dict[str, Any]:
         """The Job, with its queue and priority."""

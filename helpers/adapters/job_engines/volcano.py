@@ -6,55 +6,29 @@ PodGroup: scheduling.volcano.sh/v1beta1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 from helpers.adapters.job_engines.documents import group_name
-from helpers.adapters.job_engines.engine import JobEngineBase
+from helpers.adapters.job_engines.external import CAPABILITIES, ExternalQueueEngine
 from helpers.domain import names
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.observation import Capability, JobObservation, Phase
-from helpers.domain.jobs.ordering import Policy, Waiting, ordered
 from helpers.domain.quantity import canonical_count
-from helpers.ports.job_engine import QueueFacts
 
 POD_GROUP_API = "scheduling.volcano.sh/v1beta1"
 SCHEDULER = "volcano"
 GROUP_ANNOTATION = "scheduling.k8s.io/group-name"
-_ALWAYS = frozenset(
-    {Capability.FIFO, Capability.PRIORITY, Capability.FAIR_SHARE, Capability.GANG, Capability.BORROWING}
-)
 
 
-class VolcanoEngine(JobEngineBase):
+class VolcanoEngine(ExternalQueueEngine):
     """`ports.job_engine.JobEngine`; Volcano decides who goes."""
 
     name = "volcano"
 
     def capabilities(self) -> frozenset[Capability]:
         """Volcano's own, and preemption where the estate's classes may."""
-        return _ALWAYS | ({Capability.PREEMPTION} if self._settings.may_preempt else set())
-
-    def lets_go_itself(self) -> bool:
-        """It does."""
-        return True
-
-    def lacks_room(self, job: Job) -> str:  # noqa: ARG002 - the port's signature
-        """Volcano's to know."""
-        return ""
-
-    def offers(self, job: Job) -> bool:  # noqa: ARG002 - the port's signature
-        """Not ours to know."""
-        return True
-
-    def let_go(self, job: Job, reason: str) -> None:
-        """Volcano's to do."""
-
-    def order(self, facts: QueueFacts) -> Sequence[Waiting]:
-        """Priority, then age, as one queue has it."""
-        rules = replace(facts.rules, policy=Policy.PRIORITY)
-        return ordered(facts.waiting, facts.holding, facts.capacity, rules, facts.now_at)
+        return CAPABILITIES | ({Capability.PREEMPTION} if self._settings.may_preempt else set())
 
     def ensure(self, job: Job) -> None:
         """The Job first: its PodGroup goes with it when it goes, and until that is there no pod of it is scheduled."""
