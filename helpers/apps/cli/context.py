@@ -56,6 +56,33 @@ def dry_run_option(command: Command) -> Command:
     return click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")(command)
 
 
+def settings_option(document: str) -> Callable[[Command], Command]:
+    """`--settings`: the `document` of a mounted ConfigMap."""
+    return click.option(
+        "--settings",
+        "settings_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help=f"The mounted {document} instead of the estate.",
+    )
+
+
+def lease_namespace_option(command: Command) -> Command:
+    """`--lease-namespace`; see `require_lease_namespace`."""
+    return click.option(
+        "--lease-namespace", default="", envvar=names.ENV_NAMESPACE, help="In a cluster: where the Lease is."
+    )(command)
+
+
+def require_lease_namespace(lease_namespace: str, *, no_kubernetes: bool) -> None:
+    """In a cluster somebody has to lead.
+
+    Raises:
+        click.UsageError: neither a namespace for the Lease nor --no-kubernetes was given.
+    """
+    if not no_kubernetes and not lease_namespace:
+        raise click.UsageError(f"give --lease-namespace (or ${names.ENV_NAMESPACE}), or --no-kubernetes")
+
+
 def step_option(command: Command) -> Command:
     """`--step`: how Terraform runs this command."""
     return click.option(

@@ -13,8 +13,11 @@ from helpers.apps.cli.context import (
     connect_cluster,
     dry_run_option,
     estate_option,
+    lease_namespace_option,
     load_app,
     read_estate,
+    require_lease_namespace,
+    settings_option,
 )
 from helpers.domain import names
 from helpers.domain.errors import InputError
@@ -29,13 +32,8 @@ def coordinator() -> None:
 @coordinator.command("run")
 @estate_option
 @cluster_options
-@click.option(
-    "--settings",
-    "settings_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The mounted coordinator.json instead of the estate.",
-)
-@click.option("--lease-namespace", default="", envvar=names.ENV_NAMESPACE, help="In a cluster: where the Lease is.")
+@settings_option("coordinator.json")
+@lease_namespace_option
 @click.option("--no-kubernetes", is_flag=True, help="A plain process: a key in Redis says who leads.")
 @click.option(
     "--address",
@@ -85,8 +83,7 @@ def coordinator_run(
     settings = app.read_coordinator_settings(settings_file) if settings_file is not None else _of_estate(estate_file)
     if dry_run:
         settings = settings.model_copy(update={"dry_run": True})
-    if not no_kubernetes and not lease_namespace:
-        raise click.UsageError(f"give --lease-namespace (or ${names.ENV_NAMESPACE}), or --no-kubernetes")
+    require_lease_namespace(lease_namespace, no_kubernetes=no_kubernetes)
     run = app.RunSettings(
         namespace=lease_namespace,
         address=address,

@@ -16,6 +16,7 @@ from helpers.apps.cli.context import (
     load_app,
     parse_settings,
     read_estate,
+    settings_option,
 )
 from helpers.domain import names
 from helpers.domain.admission.decide import decide
@@ -32,12 +33,7 @@ def injector() -> None:
 @estate_option
 @cluster_options
 @dry_run_option
-@click.option(
-    "--settings",
-    "settings_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The mounted admission.json instead of the estate.",
-)
+@settings_option("admission.json")
 @click.option(
     "--dns-name",
     "dns_names",

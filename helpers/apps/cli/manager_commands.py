@@ -8,7 +8,16 @@ from typing import Any
 
 import click
 
-from helpers.apps.cli.context import cluster_options, connect_cluster, estate_option, load_app, read_estate
+from helpers.apps.cli.context import (
+    cluster_options,
+    connect_cluster,
+    estate_option,
+    lease_namespace_option,
+    load_app,
+    read_estate,
+    require_lease_namespace,
+    settings_option,
+)
 from helpers.domain import names
 from helpers.domain.errors import InputError
 from helpers.domain.jobs.settings import ManagerSettings, manager_settings
@@ -22,13 +31,8 @@ def manager() -> None:
 @manager.command("run")
 @estate_option
 @cluster_options
-@click.option(
-    "--settings",
-    "settings_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The mounted manager.json instead of the estate.",
-)
-@click.option("--lease-namespace", default="", envvar=names.ENV_NAMESPACE, help="In a cluster: where the Lease is.")
+@settings_option("manager.json")
+@lease_namespace_option
 @click.option(
     "--no-kubernetes",
     is_flag=True,
@@ -77,8 +81,7 @@ def manager_run(
     """Serve until stopped. The database's URL comes from the variable that the estate names; absent: SQLite, here."""
     app: Any = load_app("manager")
     settings = app.read_manager_settings(settings_file) if settings_file is not None else _of_estate(estate_file)
-    if not no_kubernetes and not lease_namespace:
-        raise click.UsageError(f"give --lease-namespace (or ${names.ENV_NAMESPACE}), or --no-kubernetes")
+    require_lease_namespace(lease_namespace, no_kubernetes=no_kubernetes)
     run: dict[str, Any] = {"namespace": lease_namespace, "address": address, "metrics_address": metrics_address}
     run |= {"tokens": tokens, "tls_folder": tls}
     if url := os.environ.get(settings.database_url_env, ""):

@@ -15,6 +15,7 @@ from helpers.apps.cli.context import (
     estate_option,
     load_app,
     read_estate,
+    settings_option,
 )
 from helpers.apps.cli.output import coloured, emit_data, output_option, table
 from helpers.domain import names
@@ -69,12 +70,7 @@ def watchdog() -> None:
 @watchdog.command("run")
 @estate_option
 @cluster_options
-@click.option(
-    "--settings",
-    "settings_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The mounted watchdog.json instead of the estate.",
-)
+@settings_option("watchdog.json")
 @click.option("--resource", help="With --settings: the extended resource in which budgets are declared.")
 @click.option("--label-prefix", default=names.DEFAULT_LABEL_PREFIX, show_default=True, help="With --settings.")
 @click.option("--namespace", envvar=names.ENV_NAMESPACE, help="Where the Lease and the exporters are.")
