@@ -56,19 +56,28 @@ class Counted:
             await self._application(scope, receive, send)
             return
         began_seconds = time.perf_counter()
-        codes = [HTTPStatus.INTERNAL_SERVER_ERROR.value]
+        code = HTTPStatus.INTERNAL_SERVER_ERROR.value
+        counted = False
+
+        def count() -> None:
+            nonlocal counted
+            if not counted:
+                counted = True
+                route = getattr(scope.get("route"), "path", "(none)")
+                self._metrics.answered(f"{scope['method']} {route}", code, time.perf_counter() - began_seconds)
 
         async def noted(message: Any) -> None:
+            nonlocal code
             if message["type"] == "http.response.start":
-                codes[0] = message["status"]
+                code = message["status"]
+            elif not message.get("more_body", False):
+                count()  # before the answer's end is sent: who has read an answer finds it in the figures
             await send(message)
 
         try:
             await self._application(scope, receive, noted)
         finally:
-            route = getattr(scope.get("route"), "path", "(none)")
-            seconds = time.perf_counter() - began_seconds
-            self._metrics.answered(f"{scope['method']} {route}", codes[0], seconds)
+            count()
 
 
 def _own_routes(api: FastAPI, world: ApiWorld) -> None:
