@@ -139,8 +139,8 @@ def build_ledger(estate: Estate) -> Ledger:
 
 
 def _node_ledger(estate: Estate, node: Node, tenants: list[Tenant]) -> NodeLedger:
-    slots = _slots(node)
-    always_on = [pod for tenant in tenants if not tenant.elastic for pod in _pods(estate, tenant)]
+    slots = slots_of(node)
+    always_on = [pod for tenant in tenants if not tenant.elastic for pod in pods_of(estate, tenant)]
     seating = seat(always_on, slots, node.shares_count())
     room = Room(seating, slots, node.shares_count()) if seating.complete else None
     places: dict[str, list[tuple[int, int]]] = {}
@@ -150,7 +150,8 @@ def _node_ledger(estate: Estate, node: Node, tenants: list[Tenant]) -> NodeLedge
     return NodeLedger(node, lines, _cards(node, slots, seating), seating.complete, seating.proved)
 
 
-def _slots(node: Node) -> list[Slot]:
+def slots_of(node: Node) -> list[Slot]:
+    """Every card of the machines of `node` that are always there."""
     models = [(gpu.model, gpu.advertised_mib) for gpu in node.gpus for _ in range(gpu.count)]
     return [
         Slot(node_index, gpu_index, model, advertised_mib)
@@ -159,7 +160,8 @@ def _slots(node: Node) -> list[Slot]:
     ]
 
 
-def _pods(estate: Estate, tenant: Tenant, extra: int = 0) -> list[Pod]:
+def pods_of(estate: Estate, tenant: Tenant, extra: int = 0) -> list[Pod]:
+    """The pods of `tenant` to seat, and `extra` more, as a rolling update starts them."""
     pinned = tenant.workload.kind == "DaemonSet"
     return [
         Pod(tenant.name, i, tenant.budget_mib, tenant.shares, tenant.gpu_model, i if pinned else None)
@@ -169,12 +171,12 @@ def _pods(estate: Estate, tenant: Tenant, extra: int = 0) -> list[Pod]:
 
 def _line(estate: Estate, tenant: Tenant, room: Room | None, cards: tuple[tuple[int, int], ...]) -> TenantLine:
     """`room`: what the always-on tenants leave; None where they have no seating, so nobody has room."""
-    own = _pods(estate, tenant) if tenant.elastic else []
+    own = pods_of(estate, tenant) if tenant.elastic else []
     fits_now = room is not None and (not tenant.elastic or room.fits(own))
     can_roll = tenant.rolls_without_room() or room is None
     if room is not None and not can_roll:
         # One surge pod is what a rolling update needs to make a step.
-        can_roll = room.fits([*own, *_pods(estate, tenant, extra=1)[-1:]])
+        can_roll = room.fits([*own, *pods_of(estate, tenant, extra=1)[-1:]])
     return TenantLine(tenant, estate.pods_count(tenant), cards, can_roll, fits_now)
 
 

@@ -123,7 +123,7 @@ def test_a_namespace_that_holds_only_foreign_workloads_is_left_to_its_owner() ->
 
 
 def test_a_quota_counts_requests_in_canonical_form() -> None:
-    quota = manifest(render(example(**{"budget_mib: 4800": "budget_mib: 5000"})), "quota-immich")
+    quota = manifest(render(example(**{"budget_mib: 9000": "budget_mib: 5000"})), "quota-immich")
     assert quota["spec"] == {"hard": {"requests.viktorbarzin.me/gpumem": "5k"}}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,48 +17,19 @@ from helpers.apps.cli.context import (
     settings_option,
 )
 from helpers.apps.cli.output import coloured, emit_data, output_option, table
+from helpers.apps.cli.trace_options import prometheus_options, trace_argument, trace_of
 from helpers.domain import names
 from helpers.domain.errors import ExitCode
 from helpers.domain.estate.model import Estate
 from helpers.domain.watchdog.arming import ArmingReport
 from helpers.domain.watchdog.recommendation import Recommendation
-from helpers.domain.watchdog.settings import WatchdogSettings, watchdog_settings
-from helpers.domain.watchdog.trace import Trace
+from helpers.domain.watchdog.settings import watchdog_settings
 from helpers.rendering.estate_edit import edit_file
 from helpers.services.recommend import Advice, advise, write_advice
 from helpers.services.recommend import arm as judge
-from helpers.services.replay import fetched_trace, load_trace, replay_choices, summary
+from helpers.services.replay import replay_choices, summary
 
 _MEASURES = ("budget MiB", "baseline", "p50", "p99", "max", "start-up spike", "suggested MiB")
-
-trace_argument = click.argument(
-    "traces", nargs=-1, type=click.Path(path_type=Path, dir_okay=False), metavar="[TRACE]..."
-)
-
-
-def prometheus_options(command: Any) -> Any:
-    """`--prometheus URL --days N --step-seconds N`: measure from a Prometheus instead of a recorded trace."""
-    command = click.option(
-        "--step-seconds", type=click.IntRange(min=1), default=60, show_default=True, help="With --prometheus."
-    )(command)
-    command = click.option(
-        "--days", type=click.FloatRange(min=0.01), default=7.0, show_default=True, help="With --prometheus."
-    )(command)
-    return click.option("--prometheus", "prometheus_url", default=None, help="Ask this Prometheus instead.")(command)
-
-
-def _trace(
-    traces: tuple[Path, ...], prometheus_url: str | None, days: float, step_seconds: int, settings: WatchdogSettings
-) -> Trace:
-    if bool(traces) == (prometheus_url is not None):
-        raise click.UsageError("give a recorded TRACE (see `gpumem watchdog run --record`), or --prometheus URL")
-    if prometheus_url is None:
-        return load_trace(traces, settings)
-    from helpers.adapters.clock import SystemClock
-    from helpers.adapters.prometheus_api import PrometheusApi
-
-    api = PrometheusApi(prometheus_url)
-    return fetched_trace(api, SystemClock(), timedelta(days=days), step_seconds, settings)
 
 
 @click.group()
@@ -139,7 +109,7 @@ def watchdog_replay(
 ) -> None:
     """Run the watchdog's own decisions on a recorded TRACE: what would an armed one have done?"""
     settings = watchdog_settings(read_estate(estate_file))
-    trace = _trace(traces, prometheus_url, days, step_seconds, settings)
+    trace = trace_of(traces, prometheus_url, days, step_seconds, settings)
     choices = replay_choices(trace, settings, floors_mib=floors_mib, cooldowns_seconds=cooldowns_seconds)
     found = [summary(report) for report in choices]
     if emit_data(found, output):
@@ -177,7 +147,7 @@ def recommend(
 ) -> int:
     """Suggest budgets (and the cards' reserve) from measured use. Exit 1: what is suggested does not fit."""
     estate = read_estate(estate_file)
-    trace = _trace(traces, prometheus_url, days, step_seconds, watchdog_settings(estate))
+    trace = trace_of(traces, prometheus_url, days, step_seconds, watchdog_settings(estate))
     advice = advise(estate, trace)
     if not emit_data(_advice_data(advice), output):
         _print_advice(advice, output)
@@ -259,7 +229,7 @@ def arm(
     """May dry run be turned off, and why? Exit 1: not yet. Changes nothing; prints the lines to write."""
     estate = read_estate(estate_file)
     settings = watchdog_settings(estate)
-    report = judge(settings, _trace(traces, prometheus_url, days, step_seconds, settings))
+    report = judge(settings, trace_of(traces, prometheus_url, days, step_seconds, settings))
     if not emit_data(_arming_data(report), output):
         _print_arming(estate, report, output)
     return int(ExitCode.OK if report.may else ExitCode.CHECK_FAILED)

@@ -126,6 +126,23 @@ def shares(estate: Estate, ledger: Ledger) -> Iterator[Problem]:
             )
 
 
+def quotas_hold(estate: Estate, _ledger: Ledger) -> Iterator[Problem]:
+    """What a namespace may declare is no less than what its tenants do, rollouts included."""
+    known = {node.name for node in estate.nodes}
+    for index, quota in enumerate(estate.quotas):
+        mine = [tenant for tenant in estate.tenants if tenant.namespace == quota.namespace]
+        pods = {t.name: estate.pods_count(t) if t.node in known else t.replicas_count for t in mine}
+        declared_mib = sum(t.budget_mib * (pods[t.name] + t.surge_count()) for t in mine)
+        if quota.budget_mib < declared_mib:
+            yield Problem(
+                f"quotas[{index}].budget_mib",
+                str(quota.budget_mib),
+                f"budgets declared in {quota.namespace}, surge included, are {declared_mib} MiB; "
+                "a lower quota would block new pods of the namespace",
+                f"set budget_mib: {declared_mib} or more",
+            )
+
+
 def _shares_text(count: int) -> str:
     return "1 share" if count == 1 else f"{count} shares"
 

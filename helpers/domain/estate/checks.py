@@ -1,7 +1,7 @@
 """What the blocks of an estate must agree on; the arithmetic itself is in `estate_arithmetic`.
 
 Every check returns Problems with estate paths; none raises, so that all of them are reported at
-once. `always_on_overcommit` is a check of its own because review judges it instead of refusing it.
+once. `always_on_overcommit` and `quotas_hold` are apart because review judges them instead of refusing them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from helpers.domain.errors import Problem
 from helpers.domain.estate.admission_checks import admission_problems
-from helpers.domain.estate.arithmetic import always_on_overcommit, rollouts, shares, tenants_fit_a_card
+from helpers.domain.estate.arithmetic import always_on_overcommit, quotas_hold, rollouts, shares, tenants_fit_a_card
 from helpers.domain.estate.gate_checks import gate_problems
 from helpers.domain.estate.lane_checks import lane_problems
 from helpers.domain.estate.lease_checks import lease_problems
@@ -56,7 +56,7 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
     )
     ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts, recycled_places)
     if not allow_overcommit:
-        ledger_checks = (*ledger_checks, always_on_overcommit)
+        ledger_checks = (*ledger_checks, always_on_overcommit, quotas_hold)
     ledger = build_ledger(estate)
     found = [problem for check in checks for problem in check(estate)]
     return found + [problem for check in ledger_checks for problem in check(estate, ledger)]
@@ -148,27 +148,11 @@ def _references(estate: Estate) -> Iterator[Problem]:
 
 def _quotas(estate: Estate) -> Iterator[Problem]:
     for index, quota in enumerate(estate.quotas):
-        mine = [tenant for tenant in estate.tenants if tenant.namespace == quota.namespace]
-        if not mine:
-            namespaces = {tenant.namespace for tenant in estate.tenants}
+        namespaces = {tenant.namespace for tenant in estate.tenants}
+        if quota.namespace not in namespaces:
             rule = "no tenant is declared in this namespace"
             repair = did_you_mean(quota.namespace, namespaces)
             yield Problem(f"quotas[{index}].namespace", quota.namespace, rule, repair)
-            continue
-        declared_mib = sum(t.budget_mib * (_pods_or_one(estate, t) + t.surge_count()) for t in mine)
-        if quota.budget_mib < declared_mib:
-            yield Problem(
-                f"quotas[{index}].budget_mib",
-                str(quota.budget_mib),
-                f"budgets declared in {quota.namespace}, surge included, are {declared_mib} MiB; "
-                "a lower quota would block new pods of the namespace",
-                f"set budget_mib: {declared_mib} or more",
-            )
-
-
-def _pods_or_one(estate: Estate, tenant: Tenant) -> int:
-    known = any(node.name == tenant.node for node in estate.nodes)
-    return estate.pods_count(tenant) if known else tenant.replicas_count
 
 
 def _models(estate: Estate) -> Iterator[Problem]:

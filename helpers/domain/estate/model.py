@@ -18,6 +18,7 @@ from helpers.domain.estate.coordinator import Coordinator
 from helpers.domain.estate.manager import Manager
 from helpers.domain.estate.monitoring import Monitoring
 from helpers.domain.estate.nodes import Node
+from helpers.domain.estate.review import Review
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.estate.texts import (
     CronSchedule,
@@ -163,6 +164,7 @@ class Estate(EstateModel):
     manager: Manager | None = Field(
         default=None, description="GPU jobs: submitted, queued, paid for, stopped. Absent: there is no manager."
     )
+    review: Review = Field(default_factory=Review, description="What stops a change of this estate.")
     tenants: tuple[Tenant, ...] = Field(strict=False, description="Every workload that uses a card.")
 
     def node(self, name: str) -> Node:

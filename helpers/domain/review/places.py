@@ -1,0 +1,83 @@
+"""One kind of node: which pods have their place, and whether more find one.
+
+The scheduler counts one number a machine. On a machine with several cards that number may have room
+where no card has: such a pod starts all the same, and is called crowded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from helpers.domain.estate.nodes import Node
+from helpers.domain.ledger import slots_of
+from helpers.domain.seating import Pod, Slot, seat
+
+
+class Places:
+    """Pods on the machines of one entry. `seats`: the witness that all of them but the crowded fit."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._slots = slots_of(node)
+        self._shares_count = node.shares_count()
+        self.seats: dict[Pod, Slot] = {}
+        self.crowded: dict[Pod, int] = {}
+        self.cut_short = False
+
+    def copy(self) -> Places:
+        """The same, to try something on."""
+        other = Places(self._node)
+        other.seats, other.crowded, other.cut_short = dict(self.seats), dict(self.crowded), self.cut_short
+        return other
+
+    def pods_of(self, tenant: str) -> tuple[Pod, ...]:
+        """The pods of `tenant` that run, each pinned to its machine, because a pod that runs does not move."""
+        seated = [replace(pod, node_index=slot.node_index) for pod, slot in self.seats.items() if pod.tenant == tenant]
+        crowded = [replace(pod, node_index=machine) for pod, machine in self.crowded.items() if pod.tenant == tenant]
+        return tuple(sorted([*seated, *crowded], key=lambda pod: pod.ordinal))
+
+    def add(self, pods: Sequence[Pod]) -> tuple[Pod, ...]:
+        """Start `pods`, which are alike but for pinning; those without a place, which wait."""
+        if not pods or self._seat(pods):
+            return ()
+        pinned = any(pod.node_index is not None for pod in pods)
+        waiting = [pod for pod in pods if not self._seat([pod])] if pinned else list(pods[self._seat_most(pods) :])
+        return tuple(pod for pod in waiting if not self._crowd(pod))
+
+    def remove(self, pods: Iterable[Pod]) -> None:
+        """`pods`, by tenant and ordinal, are gone."""
+        gone = {(pod.tenant, pod.ordinal) for pod in pods}
+        self.seats = {pod: slot for pod, slot in self.seats.items() if (pod.tenant, pod.ordinal) not in gone}
+        self.crowded = {pod: at for pod, at in self.crowded.items() if (pod.tenant, pod.ordinal) not in gone}
+
+    def _seat(self, more: Sequence[Pod]) -> bool:
+        seating = seat([*self.seats, *more], self._slots, self._shares_count)
+        self.cut_short |= not seating.complete and not seating.proved
+        if seating.complete:
+            self.seats = dict(seating.seats)
+        return seating.complete
+
+    def _seat_most(self, pods: Sequence[Pod]) -> int:
+        """Seat as many of `pods` as have room; all are alike, so the first ones."""
+        fits, too_many = 0, len(pods)
+        while too_many - fits > 1:
+            middle = (fits + too_many) // 2
+            if seat([*self.seats, *pods[:middle]], self._slots, self._shares_count).complete:
+                fits = middle
+            else:
+                too_many = middle
+        self._seat(pods[:fits])
+        return fits
+
+    def _crowd(self, pod: Pod) -> bool:
+        machines = range(self._node.min_nodes) if pod.node_index is None else (pod.node_index,)
+        for machine in machines:
+            here = [one for one, slot in self.seats.items() if slot.node_index == machine]
+            here += [one for one, at in self.crowded.items() if at == machine]
+            room_mib = self._node.advertised_mib - sum(one.budget_mib for one in here)
+            shares_count = self._shares_count - sum(one.shares for one in here)
+            if machine < self._node.min_nodes and pod.budget_mib <= room_mib and pod.shares <= shares_count:
+                self.crowded[pod] = machine
+                return True
+        return False
