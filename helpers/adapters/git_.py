@@ -37,7 +37,7 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     if program is None:
         raise DependencyError("git is not on PATH; install it, or name two estate files")
     try:
-        return subprocess.run(  # noqa: S603 - our own arguments, no shell
+        return subprocess.run(
             [program, *arguments], cwd=folder, capture_output=True, text=True, timeout=_BOUND_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:

@@ -17,6 +17,7 @@ COMMANDS = {
     "validate": "estate_commands",
     "render": "estate_commands",
     "report": "estate_commands",
+    "review": "review_commands",
     "completion": "estate_commands",
     "verify": "capacity_commands",
     "capacity": "capacity_commands",

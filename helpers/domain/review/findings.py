@@ -125,7 +125,7 @@ def _measured(facts: Facts) -> Iterator[Finding]:
             yield _finding(
                 "below_measured_use",
                 after.name,
-                f"its budget becomes {after.budget_mib} MiB; its measured p99 is {seen.p99_mib}, its most {seen.max_mib}",
+                f"its budget becomes {after.budget_mib} MiB; its measured p99 is {seen.p99_mib} (max {seen.max_mib})",
                 f"{suggested}: below it, the watchdog's next victim is chosen here",
             )
 
