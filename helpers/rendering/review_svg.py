@@ -9,13 +9,14 @@ from helpers.domain.review.model import CardRow, CardSide, NodeRow, ReviewResult
 from helpers.rendering.review_tables import left_out, shown_cards
 from helpers.rendering.svg import document, element, text
 
-_WIDTH, _LEFT, _RIGHT = 880, 64, 110
-_BAR, _GAP, _HEAD, _FOOT = 30, 8, 46, 28
-# What a character of the label font is wide, on the safe side.
-_CHARACTER = 7.2
+_WIDTH, _LEFT, _RIGHT = 1000, 64, 110
+_BAR, _GAP, _HEAD, _FOOT = 36, 8, 46, 28
+# What a character of a label is wide, and the space around it.
+_CHARACTER, _PADDING = 6.0, 8
 
 _STYLE = """
-.gm text{font:12px system-ui,sans-serif;fill:#1f2328}.gm .head{font-size:14px;font-weight:600}.gm .bad{fill:#b3261e}
+.gm text{font:12px system-ui,sans-serif;fill:#1f2328}.gm .label{font-size:11px}
+.gm .head{font-size:14px;font-weight:600}.gm .bad{fill:#b3261e}
 .gm .frame{fill:none;stroke:#59636e}.gm .seat{fill:#d7e3f4;stroke:#59636e}.gm .new{fill:#ffe2a8;stroke:#59636e}
 .gm .elastic{stroke-dasharray:4 3}.gm .wait{fill:none;stroke:#b3261e;stroke-dasharray:4 3}.gm .back{fill:#ffffff}
 .gm .limit{stroke:#b3261e;stroke-width:2}
@@ -29,7 +30,8 @@ _STYLE = """
 class _Part:
     """One piece of a bar."""
 
-    label: str
+    tenant: str
+    note: str
     mib: int
     style: str
 
@@ -96,11 +98,11 @@ def _parts(node: NodeRow, card: CardRow, *, after: bool) -> list[_Part]:
     for seat in sorted(side.seats, key=lambda one: (one.elastic, one.tenant)):
         changed = elsewhere.get(seat.tenant) != seat
         style = ("new" if changed else "seat") + (" elastic" if seat.elastic else "")
-        times = f" ({seat.pods_count} pods)" if seat.pods_count > 1 else ""
-        parts.append(_Part(f"{seat.tenant} {seat.mib}{times}", seat.mib, style))
+        times = f" in {seat.pods_count} pods" if seat.pods_count > 1 else ""
+        parts.append(_Part(seat.tenant, f"{seat.mib}{times}", seat.mib, style))
     whole = node.after if after else node.before
     if whole is not None and len(node.cards) == 1:
-        parts += [_Part(f"{seat.tenant} {seat.mib} waits", seat.mib, "wait") for seat in whole.waiting]
+        parts += [_Part(seat.tenant, f"{seat.mib} waits", seat.mib, "wait") for seat in whole.waiting]
     return parts
 
 
@@ -114,10 +116,12 @@ def _bar(word: str, side: CardSide | None, parts: Sequence[_Part], scale: float,
     for part in parts:
         width = part.mib * scale
         yield element("rect", class_=part.style, x=x, y=top, width=width, height=_BAR)
-        if len(part.label) * _CHARACTER + 8 <= width:
-            yield text(x + 5, middle, part.label, **({"class_": "bad"} if part.style == "wait" else {}))
+        if max(len(part.tenant), len(part.note)) * _CHARACTER + _PADDING <= width:
+            style = "label bad" if part.style == "wait" else "label"
+            yield text(x + _PADDING / 2, top + 15, part.tenant, class_=style)
+            yield text(x + _PADDING / 2, top + 29, part.note, class_=style)
         else:
-            small.append(part.label)
+            small.append(f"{part.tenant} {part.note}")
         x += width
     limit = _LEFT + side.advertised_mib * scale
     yield element("rect", class_="frame", x=_LEFT, y=top, width=limit - _LEFT, height=_BAR)

@@ -155,7 +155,7 @@ def _evictions(facts: Facts) -> Iterator[Finding]:
     for replay in facts.replays.values():
         for one in replay.evictions:
             victims = ", ".join(one.victims)
-            text = f"finds no room, and its priority class has preempt: true: it may evict pods of {victims}"
+            text = f"finds no room, and its priority class has preempt: true: it may evict {victims}, which then wait"
             yield _finding("eviction", one.tenant, text, "set preempt: false, so that what does not fit waits")
 
 

@@ -86,6 +86,9 @@ def _cards(side: Side | None) -> dict[tuple[int, int], CardSide]:
     seats: dict[tuple[int, int], dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
     for pod, slot in side.places.seats.items():
         seats[slot.node_index, slot.gpu_index][pod.tenant].append((pod.budget_mib, pod.shares))
+    for pod in side.places.beyond:
+        # It runs on its machine; on which card nobody knows.
+        seats[pod.node_index or 0, 0][pod.tenant].append((pod.budget_mib, pod.shares))
     slots = slots_of(side.node)
     only = len(slots) == 1
     found = {}

@@ -15,7 +15,11 @@ from helpers.domain.seating import Pod, Slot, seat
 
 
 class Places:
-    """Pods on the machines of one entry. `seats`: the witness that all of them but the crowded fit."""
+    """Pods on the machines of one entry, `{pod: where}`.
+
+    `seats`: the witness that all of them fit. `crowded`: they fit the number and no card. `beyond`:
+    they run already, and the number was lowered under them; nothing starts before all of them fit.
+    """
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -23,19 +27,22 @@ class Places:
         self._shares_count = node.shares_count()
         self.seats: dict[Pod, Slot] = {}
         self.crowded: dict[Pod, int] = {}
+        self.beyond: tuple[Pod, ...] = ()
         self.cut_short = False
 
     def copy(self) -> Places:
         """The same, to try something on."""
         other = Places(self._node)
-        other.seats, other.crowded, other.cut_short = dict(self.seats), dict(self.crowded), self.cut_short
+        other.seats, other.crowded, other.beyond = dict(self.seats), dict(self.crowded), self.beyond
+        other.cut_short = self.cut_short
         return other
 
     def pods_of(self, tenant: str) -> tuple[Pod, ...]:
         """The pods of `tenant` that run, each pinned to its machine, because a pod that runs does not move."""
         seated = [replace(pod, node_index=slot.node_index) for pod, slot in self.seats.items() if pod.tenant == tenant]
         crowded = [replace(pod, node_index=machine) for pod, machine in self.crowded.items() if pod.tenant == tenant]
-        return tuple(sorted([*seated, *crowded], key=lambda pod: pod.ordinal))
+        beyond = [pod for pod in self.beyond if pod.tenant == tenant]
+        return tuple(sorted([*seated, *crowded, *beyond], key=lambda pod: pod.ordinal))
 
     def add(self, pods: Sequence[Pod]) -> tuple[Pod, ...]:
         """Start `pods`, which are alike but for pinning; those without a place, which wait."""
@@ -45,17 +52,23 @@ class Places:
         waiting = [pod for pod in pods if not self._seat([pod])] if pinned else list(pods[self._seat_most(pods) :])
         return tuple(pod for pod in waiting if not self._crowd(pod))
 
+    def keep(self, pods: Sequence[Pod]) -> None:
+        """`pods` run already, whatever the number says now."""
+        self.beyond = self.add(pods)
+
     def remove(self, pods: Iterable[Pod]) -> None:
         """`pods`, by tenant and ordinal, are gone."""
         gone = {(pod.tenant, pod.ordinal) for pod in pods}
         self.seats = {pod: slot for pod, slot in self.seats.items() if (pod.tenant, pod.ordinal) not in gone}
         self.crowded = {pod: at for pod, at in self.crowded.items() if (pod.tenant, pod.ordinal) not in gone}
+        self.beyond = tuple(pod for pod in self.beyond if (pod.tenant, pod.ordinal) not in gone)
+        self._seat(())
 
     def _seat(self, more: Sequence[Pod]) -> bool:
-        seating = seat([*self.seats, *more], self._slots, self._shares_count)
+        seating = seat([*self.seats, *self.beyond, *more], self._slots, self._shares_count)
         self.cut_short |= not seating.complete and not seating.proved
         if seating.complete:
-            self.seats = dict(seating.seats)
+            self.seats, self.beyond = dict(seating.seats), ()
         return seating.complete
 
     def _seat_most(self, pods: Sequence[Pod]) -> int:
@@ -63,7 +76,7 @@ class Places:
         fits, too_many = 0, len(pods)
         while too_many - fits > 1:
             middle = (fits + too_many) // 2
-            if seat([*self.seats, *pods[:middle]], self._slots, self._shares_count).complete:
+            if seat([*self.seats, *self.beyond, *pods[:middle]], self._slots, self._shares_count).complete:
                 fits = middle
             else:
                 too_many = middle
@@ -71,6 +84,8 @@ class Places:
         return fits
 
     def _crowd(self, pod: Pod) -> bool:
+        if self.beyond:
+            return False
         machines = range(self._node.min_nodes) if pod.node_index is None else (pod.node_index,)
         for machine in machines:
             here = [one for one, slot in self.seats.items() if slot.node_index == machine]

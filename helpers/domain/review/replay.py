@@ -91,6 +91,8 @@ def replay_node(
     base: Estate | None, old: Node | None, new_estate: Estate, new: Node, restarting: Iterable[str]
 ) -> NodeReplay:
     """What becomes of the pods on `new`, which was `old` before. `restarting`: tenants whose pods are made anew."""
+    if new.min_nodes == 0:
+        return NodeReplay(Places(new), Places(new))
     before, waited = established(base, old) if base is not None and old is not None else (Places(new), {})
     starts, after = _starts(base, old, before, waited, new_estate, new, frozenset(restarting))
     ordered = sorted(starts, key=lambda one: (-new_estate.priority_value(one.tenant), not one.waited))
@@ -135,8 +137,8 @@ def _starts(
         if fresh:
             starts.append(_Start(tenant, fresh, (), waited=tenant.name in waited))
     after = Places(new)
-    # What runs goes on even where the number was lowered under it; `order` judges that.
-    after.add(kept)
+    # What runs goes on even where the number was lowered under it; `order` judges the lowering.
+    after.keep(kept)
     return starts, after
 
 
@@ -163,13 +165,19 @@ class _Run:
         self.evictions: list[Eviction] = []
 
     def start(self, order: Sequence[_Start]) -> None:
+        left_over: list[tuple[_Start, tuple[Pod, ...]]] = []
         for one in order:
             if not one.surges and not one.one_by_one:
                 self.places.remove(one.replaced)
         for one in order:
             left = self._start(one)
             if left and not self._evict(one, left):
-                self.waiting[one.tenant.name] = len(left)
+                left_over.append((one, left))
+        for one, left in left_over:
+            # What started since may be smaller than what it replaced.
+            still = left if one.one_by_one else self.places.add(left)
+            if still:
+                self.waiting[one.tenant.name] = len(still)
 
     def _start(self, one: _Start) -> tuple[Pod, ...]:
         if one.surges:
