@@ -79,14 +79,15 @@ def _what_happens(row: TenantRow, review: ReviewResult) -> list[str]:
 def _row(
     node: str, card: str, model: str, before: NodeSide | CardSide | None, after: NodeSide | CardSide | None
 ) -> dict[str, str]:
+    sides = (before, after)
     return {
         "node": node,
         "GPU": card,
         "model": model,
-        "advertised MiB": both(before and before.advertised_mib, after and after.advertised_mib),
-        "promised MiB": both(before and before.promised_mib, after and after.promised_mib),
-        "slack MiB": both(before and before.slack_mib, after and after.slack_mib),
-        "shares": both(_shares(before), _shares(after)),
+        "advertised MiB": both(*(side.advertised_mib if side else None for side in sides)),
+        "promised MiB": both(*(side.promised_mib if side else None for side in sides)),
+        "slack MiB": both(*(side.slack_mib if side else None for side in sides)),
+        "shares": both(*(_shares(side) for side in sides)),
     }
 
 

@@ -16,7 +16,7 @@ from helpers.domain.review.documents import Document
 from helpers.domain.review.model import ReviewResult
 from helpers.domain.review.replay import established
 from helpers.domain.review.tenants import BUDGET_FAMILY
-from helpers.services.review import review_estates
+from helpers.rendering.review import review_estates
 from tests.unit.test_ledger import RTX3090, T4, estate, tenant
 
 RECREATE = {"strategy": {"type": "Recreate"}}

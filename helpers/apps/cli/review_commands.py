@@ -17,9 +17,9 @@ from helpers.domain.estate.model import Estate
 from helpers.domain.review.model import ReviewResult
 from helpers.domain.watchdog.recommendation import Recommendation, recommend_all
 from helpers.domain.watchdog.settings import watchdog_settings
+from helpers.rendering.review import review_estates
 from helpers.rendering.review_html import review_page
 from helpers.rendering.review_svg import seating_chart
-from helpers.services.review import review_estates
 
 USUAL_PATH = "gpumem.yaml"
 _TEXTS: dict[str, Callable[[ReviewResult], str]] = {

@@ -55,7 +55,8 @@ def comment_markdown(review: ReviewResult) -> str:
     note = "\n\nMore did not fit into this comment; `gpumem review -o html` has all of it.\n"
     text = ""
     for part in (part for part in parts if part):
-        longer = f"{text}\n\n{part}" if text else part
+        gap = "\n" if part.startswith("- ") and text.rpartition("\n")[2].startswith("- ") else "\n\n"
+        longer = f"{text}{gap}{part}" if text else part
         if len(longer) + len(note) > MOST_CHARACTERS:
             return text + note
         text = longer

@@ -48,7 +48,7 @@ def review_change(
     restarting = {one.name for one in tenants if one.restart or one.replaced or one.fate in ("moved", "handed over")}
     replays = {node.name: replay_node(base, pairs[node.name], new, node, restarting) for node in new.nodes}
     sides = _sides(base, new, pairs, replays)
-    pending = tuple(row for node in new.nodes for row in _pending(new, sides[node.name][1], replays[node.name]))
+    pending = tuple(row for node in new.nodes for row in _pending(new, *sides[node.name], replays[node.name]))
     lowered = [
         found
         for node in new.nodes
@@ -119,8 +119,11 @@ def _base_side(base: Estate, node: Node) -> Side:
     return Side(base, next(entry for entry in build_ledger(base).nodes if entry.node is node), places, waited)
 
 
-def _pending(new: Estate, side: Side, replay: NodeReplay) -> list[PendingRow]:
+def _pending(new: Estate, before: Side | None, side: Side, replay: NodeReplay) -> list[PendingRow]:
     rows = []
+    # Over-committed before: which always-on tenant waits was history's choice, and no file tells it.
+    # So that another one might is no news, as long as the sum is no worse.
+    unknown = before is not None and before.entry.slack_mib < 0 and side.entry.slack_mib >= before.entry.slack_mib
     hangs = [(name, 1, True, True) for name in replay.hangs]
     for name, count, certain, goes_on in [*((w.tenant, w.pods_count, w.certain, False) for w in replay.waits), *hangs]:
         tenant = new.tenant(name)
@@ -134,7 +137,7 @@ def _pending(new: Estate, side: Side, replay: NodeReplay) -> list[PendingRow]:
                 budget_mib=tenant.budget_mib,
                 room_mib=room_mib(side),
                 elastic=tenant.elastic,
-                new=count > replay.waited.get(name, 0),
+                new=count > replay.waited.get(name, 0) and not (unknown and not tenant.elastic),
                 certain=certain,
                 old_pods_go_on=goes_on,
             )

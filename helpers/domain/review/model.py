@@ -159,6 +159,6 @@ class ReviewResult(_Row):
             return "nothing changes"
         stopping = [finding for finding in self.findings if finding.risk == "stop"]
         if stopping:
-            return f"stop: {len(stopping)} reason{'s' if len(stopping) > 1 else ''}"
+            return f"stop, {len(stopping)} reason{'s' if len(stopping) > 1 else ''}"
         accepted = sum(finding.accepted for finding in self.findings)
         return f"{self.risk} risk" + (f", {accepted} accepted by --allow-overflow" if accepted else "")

@@ -13,9 +13,9 @@ import yaml
 from helpers.apps.cli.review_text import comment_markdown, terminal_text
 from helpers.domain.review.model import ReviewResult
 from helpers.rendering.estate_file import parse_estate
+from helpers.rendering.review import review_estates
 from helpers.rendering.review_html import review_page
 from helpers.rendering.review_svg import seating_chart
-from helpers.services.review import review_estates
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[2]
