@@ -41,6 +41,7 @@ RULE_MODULES = [
         "estate.nodes",
         "estate.pod_checks",
         "estate.prices",
+        "estate.review",
         "estate.tenant_labels",
         "estate.tenants",
         "estate.texts",

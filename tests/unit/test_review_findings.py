@@ -58,6 +58,12 @@ def test_the_overflow_names_tenant_gpu_and_slack_and_stops() -> None:
     assert pending.text == "its pod becomes Pending on t4-node, GPU 0 (Tesla T4): 6000 MiB asked for, 3700 left"
 
 
+def test_a_stateful_sets_pending_pod_is_told_to_outlive_the_change_back() -> None:
+    """Kubernetes's "forced rollback": seen on the lab, where reverting the estate alone left the pod Pending."""
+    repair = found(review(EXAMPLE, changed(**{"budget_mib: 2000": "budget_mib: 2701"})), "always_on_pending").repair
+    assert repair.endswith("; a StatefulSet's Pending pod outlives a change back, until it is deleted")
+
+
 def test_allowed_overflow_is_still_told_and_stops_no_more() -> None:
     result = review(EXAMPLE, changed(**OVERFLOW), allow_overflow=True)
     assert (result.risk, result.stops) == ("high", False)

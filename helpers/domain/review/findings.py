@@ -90,7 +90,15 @@ def _pending(facts: Facts) -> Iterator[Finding]:
             yield _finding("elastic_pending", row.tenant, text, "none needed; lower its budget if it should run")
         else:
             repair = f"free {row.budget_mib - row.room_mib} MiB on {row.node}, or mark it elastic: true"
+            if _is_stateful_set(facts.new, row.tenant):
+                # Kubernetes's "forced rollback": the controller waits for the pod to be ready first.
+                repair += "; a StatefulSet's Pending pod outlives a change back, until it is deleted"
             yield _finding("always_on_pending", row.tenant, f"{pods} {verb} on {row.gpu}: {missing}", repair)
+
+
+def _is_stateful_set(estate: Estate, name: str) -> bool:
+    tenant = estate.tenant(name)
+    return tenant is not None and tenant.workload.kind == "StatefulSet"
 
 
 def _crowded(facts: Facts) -> Iterator[Finding]:
