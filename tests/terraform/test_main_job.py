@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from helpers.adapters.kubernetes_ import connect
 from helpers.domain.estate.model import Estate
+from helpers.domain.review.build import review_change
+from helpers.rendering.estate_file import load_estate
+from helpers.rendering.review import review_estates
+from helpers.rendering.review_plan import renderings_of_plans
 from helpers.services.live import tenant_states
 from lab.cluster import Lab
 from lab.terraform_run import TerraformRun
@@ -78,6 +84,26 @@ def test_a_changed_budget_of_a_foreign_workload_is_one_change_beside_the_gate(ap
     assert {key: (before[key], after[key]) for key in after if before[key] != after[key]} == {
         "budget_mib": ("3000", "2900")
     }
+
+
+def test_a_review_of_the_plan_says_what_a_review_of_the_two_estates_says(applied: TerraformRun, tmp_path: Path) -> None:
+    applied.estate_file.write_text(
+        estate_text(**{"budget_mib: 5000": "budget_mib: 5600", "reserve_mib: 1360": "reserve_mib: 1260"})
+    )
+    try:
+        applied.synth()
+        plans = []
+        for stack in ("nvidia", "consumers"):
+            plans.append(tmp_path / f"{stack}.json")
+            plans[-1].write_text(json.dumps(applied.plan(stack).document))
+        after = ("after", load_estate(applied.estate_file)[0])
+    finally:
+        applied.estate_file.write_text(EXAMPLE.read_text())
+        applied.synth()
+    by_plan = review_change(*renderings_of_plans(plans, after))
+    by_files = review_estates(("before", load_estate(EXAMPLE)[0]), after)
+    assert by_plan.risk == "medium"
+    assert by_plan.model_dump(exclude={"before"}) == by_files.model_dump(exclude={"before"})
 
 
 def test_a_changed_budget_of_a_rendered_workload_is_one_change_beside_the_gate(applied: TerraformRun) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from helpers.apps.cli import __main__ as cli
-from helpers.apps.cli import output, review_text
+from helpers.apps.cli import review_text
 from helpers.domain.errors import ExitCode
 from helpers.domain.watchdog.incident import incident_trace
 from helpers.domain.watchdog.trace import to_lines
@@ -153,6 +154,6 @@ def test_the_same_change_gives_the_same_bytes(output: str, capsys: pytest.Captur
 def test_on_a_terminal_the_verdict_has_a_colour(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     cli.run(["review", "--base", "main"])
     assert "\x1b[31mstop, 2 reasons\x1b[0m" in capsys.readouterr().out

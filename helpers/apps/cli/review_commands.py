@@ -14,11 +14,13 @@ from helpers.apps.cli.review_text import comment_markdown, terminal_text
 from helpers.apps.cli.trace_options import prometheus_options, trace_of
 from helpers.domain.errors import ExitCode, InputError
 from helpers.domain.estate.model import Estate
+from helpers.domain.review.build import Rendering, review_change
 from helpers.domain.review.model import ReviewResult
 from helpers.domain.watchdog.recommendation import Recommendation, recommend_all
 from helpers.domain.watchdog.settings import watchdog_settings
-from helpers.rendering.review import review_estates
+from helpers.rendering.review import rendering_of
 from helpers.rendering.review_html import review_page
+from helpers.rendering.review_plan import renderings_of_plans
 from helpers.rendering.review_svg import seating_chart
 
 USUAL_PATH = "gpumem.yaml"
@@ -30,8 +32,13 @@ _TEXTS: dict[str, Callable[[ReviewResult], str]] = {
 
 
 @click.command()
+@click.option("--base", metavar="FILE|REF|REF:FILE", help="The estate before: a file, or a git revision.")
 @click.option(
-    "--base", required=True, metavar="FILE|REF|REF:FILE", help="The estate before: a file, or a git revision."
+    "--plan",
+    "plans",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Instead of --base: what stands by this `terraform show -json`; one a stack.",
 )
 @estate_option
 @click.option(
@@ -50,7 +57,8 @@ _TEXTS: dict[str, Callable[[ReviewResult], str]] = {
 )
 @prometheus_options
 def review(
-    base: str,
+    base: str | None,
+    plans: tuple[Path, ...],
     estate_file: Path,
     output: str,
     svg_file: Path | None,
@@ -61,16 +69,24 @@ def review(
     step_seconds: int,
 ) -> int:
     """Say what a change does: numbers per GPU, who waits, who restarts, and a verdict. Exit 1: policy says stop."""
-    usual = str(estate_file) if estate_file.is_file() and not estate_file.is_absolute() else USUAL_PATH
-    before = read_source(base, usual, option="--base")
-    after = read_source(str(estate_file), USUAL_PATH, option="-f")
-    use = _measured(before[1], traces, prometheus_url, days, step_seconds)
-    result = review_estates(before, after, use=use, allow_overflow=allow_overflow)
+    if (base is None) == (not plans):
+        raise click.UsageError("give --base FILE|REF, or --plan FILE once a stack")
+    before, after = _both_sides(base, plans, estate_file)
+    use = _measured(before.estate, traces, prometheus_url, days, step_seconds)
+    result = review_change(before, after, use=use, allow_overflow=allow_overflow)
     if svg_file is not None:
         _write(svg_file, seating_chart(result))
     if not emit_data(result.model_dump(mode="json"), output):
         click.echo(_TEXTS[output](result).rstrip("\n"))
     return int(ExitCode.CHECK_FAILED if result.stops else ExitCode.OK)
+
+
+def _both_sides(base: str | None, plans: tuple[Path, ...], estate_file: Path) -> tuple[Rendering, Rendering]:
+    new = read_source(str(estate_file), USUAL_PATH, option="-f")
+    if base is None:
+        return renderings_of_plans(plans, new)
+    usual = str(estate_file) if estate_file.is_file() and not estate_file.is_absolute() else USUAL_PATH
+    return rendering_of(*read_source(base, usual, option="--base")), rendering_of(*new)
 
 
 def _measured(

@@ -98,7 +98,7 @@ def _change(
         after=after,
         pods_before_count=base.pods_count(before) if before else 0,
         pods_after_count=new.pods_count(after) if after else 0,
-        fate=_fate(before, after, renamed_from),
+        fate=_fate(before, after, renamed_from, document),
         renamed_from=renamed_from,
         restart=restart,
         replaced=before is not None
@@ -107,7 +107,7 @@ def _change(
     )
 
 
-def _fate(before: Tenant | None, after: Tenant | None, renamed_from: str) -> Fate:
+def _fate(before: Tenant | None, after: Tenant | None, renamed_from: str, document: DocumentChange | None) -> Fate:
     if after is None:
         return "removed"
     if before is None:
@@ -116,7 +116,7 @@ def _fate(before: Tenant | None, after: Tenant | None, renamed_from: str) -> Fat
         return "handed over"
     if before.node != after.node:
         return "moved"
-    return "unchanged" if before == after else "changed"
+    return "unchanged" if before == after and document is None else "changed"
 
 
 def _restart(tenant: Tenant, document: DocumentChange | None) -> Restart | None:
