@@ -12,13 +12,13 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from helpers.domain.estate.model import Estate
 from helpers.domain.memory import bytes_to_mib_rounded_up
 from helpers.domain.telemetry import metric_names
+from helpers.rendering import svg
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.prometheus import Prometheus
@@ -30,6 +30,13 @@ STEADY_RATIO = 0.75
 STEP_BOUND_SECONDS = 60.0
 AFTERWARDS_SECONDS = 3.0
 POLL_SECONDS = 0.2
+
+_STYLE = """
+text{font:10px system-ui,sans-serif;fill:#1f2328}.back{fill:#ffffff}.mark{stroke:#59636e}
+polyline{fill:none;stroke-width:2}.floor{stroke:#b3261e;stroke-dasharray:4}.free{stroke:#0550ae}.used{stroke:#953800;stroke-dasharray:6 3}
+@media (prefers-color-scheme:dark){text{fill:#f0f6fc}.back{fill:#0d1117}.mark{stroke:#9198a1}
+.floor{stroke:#ff9b93}.free{stroke:#79c0ff}.used{stroke:#ffa657}}
+""".replace("\n", "")
 
 Say = Callable[[str], None]
 
@@ -54,7 +61,7 @@ class Timeline:
         before = [point for point in self.points if point[0] <= seconds] or self.points[:1]
         return before[-1][1:]
 
-    def svg(self, floor_mib: int, physical_mib: int) -> str:
+    def drawing(self, floor_mib: int, physical_mib: int) -> str:
         """Free memory over time, the floor, and a mark for each event."""
         width, height, left, top = 720, 240, 60, 20
         last_seconds = max(self.points[-1][0], 1.0)
@@ -67,30 +74,23 @@ class Timeline:
 
         free = " ".join(f"{x(at):.1f},{y(mib):.1f}" for at, mib, _ in self.points)
         used = " ".join(f"{x(at):.1f},{y(mib):.1f}" for at, _, mib in self.points)
-
-        def label(at: float, row: int, what: str) -> str:
+        body = [svg.element("rect", class_="back", width=width, height=height)]
+        for row, (at, what) in enumerate(self.events):
             # To the left of its mark where the right edge is near.
             anchor, shift = ("end", -3) if at > 0.6 * last_seconds else ("start", 3)
-            place = f'x="{x(at) + shift:.1f}" y="{top + 11 + 12 * row}" text-anchor="{anchor}"'
-            return f'<text {place} font-size="10">{escape(what)}</text>'
-
-        marks = "".join(
-            f'<line x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{top}" y2="{height - 40}" stroke="#bbb"/>'
-            f"{label(at, row, what)}"
-            for row, (at, what) in enumerate(self.events)
-        )
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">'
-            f'<rect width="{width}" height="{height}" fill="white"/>{marks}'
-            f'<line x1="{left}" x2="{width - 20}" y1="{y(floor_mib):.1f}" y2="{y(floor_mib):.1f}" '
-            f'stroke="#c00" stroke-dasharray="4"/>'
-            f'<text x="4" y="{y(floor_mib) + 4:.1f}" font-size="10" fill="#c00">floor {floor_mib}</text>'
-            f'<polyline points="{free}" fill="none" stroke="#06c" stroke-width="2"/>'
-            f'<polyline points="{used}" fill="none" stroke="#e80" stroke-width="2"/>'
-            f'<text x="{left}" y="{height - 12}" font-size="11"><tspan fill="#06c">free on the card</tspan>'
-            f'<tspan dx="16" fill="#e80">{GROWING_TENANT}</tspan>'
-            f'<tspan dx="16">MiB over {last_seconds:.0f} s</tspan></text></svg>\n'
-        )
+            body.append(svg.element("line", class_="mark", x1=x(at), x2=x(at), y1=top, y2=height - 40))
+            body.append(svg.text(x(at) + shift, top + 11 + 12 * row, what, text_anchor=anchor))
+        body += [
+            svg.element("line", class_="floor", x1=left, x2=width - 20, y1=y(floor_mib), y2=y(floor_mib)),
+            svg.text(4, y(floor_mib) + 4, f"floor {floor_mib}"),
+            svg.element("polyline", class_="free", points=free),
+            svg.element("polyline", class_="used", points=used),
+            svg.text(
+                left, height - 12, f"solid: free on the card; dashed: {GROWING_TENANT}; MiB over {last_seconds:.0f} s"
+            ),
+        ]
+        told = "; ".join(f"{at:.0f} s: {what}" for at, what in self.events)
+        return svg.document(width, height, "Memory of the card over time", told, _STYLE, body)
 
 
 class Act:
@@ -196,5 +196,5 @@ def run_act(lab: Lab, estate: Estate, estate_file: Path, arm: Callable[[], Estat
     build_dir.mkdir(parents=True, exist_ok=True)
     physical_mib = max(gpu.physical_mib for node in estate.nodes for gpu in node.gpus)
     drawing = build_dir / "timeline.svg"
-    drawing.write_text(act.timeline.svg(estate.watchdog.floor_mib, physical_mib))
+    drawing.write_text(act.timeline.drawing(estate.watchdog.floor_mib, physical_mib))
     sys.stdout.write(f"\nThe same as a picture: {drawing.relative_to(build_dir.parents[1])}\n\n")

@@ -1,4 +1,4 @@
-"""The guide for a first change, and the script that follows it. The whole way takes minutes: `python docs/newcomer.py`."""
+"""The guide for a first change, and the script that follows it. The whole way: `python docs/newcomer.py`."""
 
 from __future__ import annotations
 
