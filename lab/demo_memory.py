@@ -33,7 +33,8 @@ POLL_SECONDS = 0.2
 
 _STYLE = """
 text{font:10px system-ui,sans-serif;fill:#1f2328}.back{fill:#ffffff}.mark{stroke:#59636e}
-polyline{fill:none;stroke-width:2}.floor{stroke:#b3261e;stroke-dasharray:4}.free{stroke:#0550ae}.used{stroke:#953800;stroke-dasharray:6 3}
+polyline{fill:none;stroke-width:2}
+.floor{stroke:#b3261e;stroke-dasharray:4}.free{stroke:#0550ae}.used{stroke:#953800;stroke-dasharray:6 3}
 @media (prefers-color-scheme:dark){text{fill:#f0f6fc}.back{fill:#0d1117}.mark{stroke:#9198a1}
 .floor{stroke:#ff9b93}.free{stroke:#79c0ff}.used{stroke:#ffa657}}
 """.replace("\n", "")
