@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from helpers.domain.review.model import CardRow, CardSide, NodeRow, NodeSide, ReviewResult, TenantRow
+from helpers.domain.review.model import CardRow, CardSide, NodeSide, ReviewResult, TenantRow
 
 Rows = list[dict[str, str]]
 
@@ -19,7 +19,8 @@ def card_rows(review: ReviewResult) -> Rows:
     rows: Rows = []
     for node in review.nodes:
         if len(node.cards) != 1:
-            rows.append(_row(node.name, f"all {_most_cards(node)}", "", node.before, node.after))
+            cards_count = f"all {len(node.cards)}" if node.cards else "elastic pool"
+            rows.append(_row(node.name, cards_count, "", node.before, node.after))
         for card in node.cards:
             if card in cards:
                 either = card.after or card.before
@@ -67,6 +68,8 @@ def _what_happens(row: TenantRow, review: ReviewResult) -> list[str]:
     told = [f"renamed from {row.renamed_from}"] if row.renamed_from else []
     if row.fate not in ("unchanged", "changed", "renamed"):
         told.append(row.fate)
+    if row.elastic_before is not None and row.elastic_before != row.elastic:
+        told.append("becomes elastic" if row.elastic else "becomes always-on")
     if row.restart_fields:
         told.append("restarts")
     for pending in review.pending:
@@ -98,10 +101,6 @@ def _shares(side: NodeSide | CardSide | None) -> str | None:
     if isinstance(side, NodeSide):
         return f"{side.promised_shares_count}/{side.shares_count}"
     return f"{sum(seat.shares_count for seat in side.seats)}/{side.shares_count}"
-
-
-def _most_cards(node: NodeRow) -> int:
-    return len(node.cards)
 
 
 def both(before: int | str | None, after: int | str | None) -> str:

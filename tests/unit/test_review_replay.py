@@ -14,9 +14,10 @@ from helpers.domain.ledger import build_ledger
 from helpers.domain.review.build import Rendering, review_change
 from helpers.domain.review.documents import Document
 from helpers.domain.review.model import ReviewResult
-from helpers.domain.review.replay import established
+from helpers.domain.review.replay import MOST_ORDERED_PODS_COUNT, established
 from helpers.domain.review.tenants import BUDGET_FAMILY
 from helpers.rendering.review import review_estates
+from helpers.rendering.review_tables import tenant_rows
 from tests.unit.test_ledger import RTX3090, T4, estate, tenant
 
 RECREATE = {"strategy": {"type": "Recreate"}}
@@ -146,6 +147,17 @@ def test_a_priority_class_that_preempts_names_who_could_be_evicted() -> None:
     assert waits(found) == {}
     (text,) = [finding.text for finding in found.findings if finding.kind == "eviction"]
     assert "may evict b, which then wait" in text
+
+
+def test_beyond_so_many_pods_other_orders_are_not_tried_and_who_waits_only_may() -> None:
+    few = {"sharing": {"timeSlicing": {"resources": [{"name": "nvidia.com/gpu", "replicas": 1000}]}}}
+    many = tenant("e", 100, elastic=True, replicas=MOST_ORDERED_PODS_COUNT + 1)
+    assert waits(change([], [many], **few)) == {"e": (MOST_ORDERED_PODS_COUNT + 1 - 140, False)}
+
+
+def test_who_loses_its_promise_is_told() -> None:
+    found = change([tenant("a", 1000)], [tenant("a", 1000, elastic=True)])
+    assert [row["what happens"] for row in tenant_rows(found)] == ["becomes elastic"]
 
 
 budgets = st.integers(min_value=1, max_value=9000)

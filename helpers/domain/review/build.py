@@ -172,6 +172,7 @@ def _tenant_row(change: TenantChange, use: Mapping[str, Recommendation] | None) 
         namespace=tenant.namespace,
         workload=f"{tenant.workload.kind}/{tenant.workload.name}",
         node=tenant.node,
+        elastic_before=before.elastic if before else None,
         elastic=tenant.elastic,
         fate=change.fate,
         renamed_from=change.renamed_from,

@@ -87,7 +87,7 @@ def _pending(facts: Facts) -> Iterator[Finding]:
             yield _finding("rollout_hangs", row.tenant, text, repair)
         elif row.elastic:
             text = f"{pods} {verb} on {row.gpu}: {missing}; it is elastic, so it waits and disturbs nobody"
-            yield _finding("elastic_pending", row.tenant, text, "none needed; lower its budget if it should run")
+            yield _finding("elastic_pending", row.tenant, text, "lower its budget if it should run")
         else:
             repair = f"free {row.budget_mib - row.room_mib} MiB on {row.node}, or mark it elastic: true"
             if _is_stateful_set(facts.new, row.tenant):

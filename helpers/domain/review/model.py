@@ -80,6 +80,7 @@ class TenantRow(_Row):
     namespace: str
     workload: str
     node: str
+    elastic_before: bool | None
     elastic: bool
     fate: str
     renamed_from: str

@@ -11,7 +11,11 @@ from dataclasses import replace
 
 from helpers.domain.estate.nodes import Node
 from helpers.domain.ledger import slots_of
-from helpers.domain.seating import Pod, Slot, seat
+from helpers.domain.seating import SEARCH_STEPS, SIDE_SEARCH_STEPS, Pod, Seating, Slot, seat
+
+# A kind of node with more pods is not searched to the end for each pod that asks: a review of a large
+# pool would take minutes. A place that is missed there is told as found by a search that was cut short.
+_MOST_SEARCHED_PODS_COUNT = 32
 
 
 class Places:
@@ -65,18 +69,23 @@ class Places:
         self._seat(())
 
     def _seat(self, more: Sequence[Pod]) -> bool:
-        seating = seat([*self.seats, *self.beyond, *more], self._slots, self._shares_count)
+        seating = self._search(more)
         self.cut_short |= not seating.complete and not seating.proved
         if seating.complete:
             self.seats, self.beyond = dict(seating.seats), ()
         return seating.complete
+
+    def _search(self, more: Sequence[Pod]) -> Seating:
+        pods = [*self.seats, *self.beyond, *more]
+        max_steps = SEARCH_STEPS if len(pods) <= _MOST_SEARCHED_PODS_COUNT else SIDE_SEARCH_STEPS
+        return seat(pods, self._slots, self._shares_count, max_steps=max_steps)
 
     def _seat_most(self, pods: Sequence[Pod]) -> int:
         """Seat as many of `pods` as have room; all are alike, so the first ones."""
         fits, too_many = 0, len(pods)
         while too_many - fits > 1:
             middle = (fits + too_many) // 2
-            if seat([*self.seats, *self.beyond, *pods[:middle]], self._slots, self._shares_count).complete:
+            if self._search(pods[:middle]).complete:
                 fits = middle
             else:
                 too_many = middle

@@ -17,8 +17,9 @@ from helpers.domain.ledger import pods_of
 from helpers.domain.review.places import Places
 from helpers.domain.seating import Pod
 
-# Beyond so many starting tenants on one kind of node, each order is not tried out; all of them "may".
+# Beyond so many starting tenants or pods on one kind of node, other orders are not tried out: who waits "may".
 MOST_ORDERS_COUNT = 40
+MOST_ORDERED_PODS_COUNT = 200
 
 
 @dataclass(frozen=True)
@@ -228,10 +229,11 @@ class _Run:
 def _waits(estate: Estate, kept: Places, ordered: Sequence[_Start], run: _Run) -> tuple[Wait, ...]:
     """Who waits in this order, and who may in another."""
     found = []
+    too_many = len(ordered) > MOST_ORDERS_COUNT or sum(len(one.pods) for one in ordered) > MOST_ORDERED_PODS_COUNT
     for index, one in enumerate(ordered):
         others = [*ordered[:index], *ordered[index + 1 :]]
         name = one.tenant.name
-        if len(ordered) > MOST_ORDERS_COUNT:
+        if too_many:
             if name in run.waiting:
                 found.append(Wait(name, run.waiting[name], certain=False))
             continue
