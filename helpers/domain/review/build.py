@@ -89,7 +89,8 @@ def review_change(
 def _node_pairs(base: Estate, new: Estate) -> dict[str, Node | None]:
     """Each node entry of `new` and what it was before: by name, else by the machines that it means."""
     by_name = {node.name: node for node in base.nodes}
-    by_machines = {tuple(sorted(node.node_selector().items())): node for node in base.nodes}
+    names = {node.name for node in new.nodes}
+    by_machines = {tuple(sorted(one.node_selector().items())): one for one in base.nodes if one.name not in names}
     pairs: dict[str, Node | None] = {}
     for node in new.nodes:
         found = by_name.get(node.name) or by_machines.get(tuple(sorted(node.node_selector().items())))
