@@ -60,6 +60,7 @@ def follow(text: str, folder: Path) -> int:
             began.append(time.monotonic())
         else:
             sys.stdout.write(f"    {line}")
+            sys.stdout.flush()
     code = shell.wait()
     for (heading, commands), first, then in zip(blocks, began[1:], began[2:], strict=False):
         sys.stdout.write(f"{then - first:7.1f} s  {heading}: {commands.splitlines()[0]}\n")
