@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from helpers.adapters import dra_messages as messages
@@ -19,6 +18,7 @@ from helpers.domain.dra.prepared import ClaimRef, Grant, PreparedClaim
 from helpers.domain.errors import CheckFailed, InputError
 from tests.fakes.dra import UID, FakeDraMetrics
 from tests.fakes.telemetry import FakeLog
+from tests.fixtures.dra_agent import call
 from tests.fixtures.go_modules import go_module
 
 KUBELET_MODULE = "k8s.io/kubelet@v0.36.1"
@@ -63,18 +63,6 @@ def plugin(folder: Path) -> KubeletPlugin:
         metrics=FakeDraMetrics(),
         log=FakeLog(),
     )
-
-
-def call(path: Path, package: str, service: str, method: str, request: str, answer: str, **fields: Any) -> Any:
-    """One call as the kubelet makes it."""
-    asked = messages.message_class(package, request)(**fields)
-    with grpc.insecure_channel(f"unix:{path}") as channel:
-        stub: Callable[..., Any] = channel.unary_unary(
-            f"/{service}/{method}",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=messages.message_class(package, answer).FromString,  # type: ignore[attr-defined]
-        )
-        return stub(asked, timeout=20)
 
 
 def dra(folder: Path, method: str, *names: str) -> Any:

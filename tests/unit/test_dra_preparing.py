@@ -175,7 +175,7 @@ def test_a_corrupted_checkpoint_is_rebuilt_and_kept_aside(scene: Scene, number: 
     scene.checkpoint.write_bytes(broken)
     agent = scene.agent()
     assert "checkpoint.json.corrupt-" in agent.recover()
-    assert (scene.saved(), scene.board.in_use(), scene.metrics.errors) == ([UID], {"GPU-b"}, ["checkpoint"])
+    assert (scene.saved(), scene.board.in_use(), scene.metrics.errors) == ([UID], frozenset({"GPU-b"}), ["checkpoint"])
     assert [path.read_bytes() for path in scene.folder.glob("checkpoint.json.corrupt-*")] == [broken]
     assert prepared(agent) == done
     assert scene.restarted().recover() == "", "what was rebuilt is whole"
@@ -220,4 +220,4 @@ def test_where_the_disk_is_full_the_claim_is_not_prepared(scene: Scene, monkeypa
     prepared(agent)
     monkeypatch.setattr(CheckpointFile, "save", full)
     assert "No space left" in agent.unprepare([REF])[UID]
-    assert (scene.files(), scene.board.in_use()) == ([FILE], {"GPU-b"}), "still prepared, file and all"
+    assert (scene.files(), scene.board.in_use()) == ([FILE], frozenset({"GPU-b"})), "still prepared, file and all"
