@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.toolchain import TOOLS, ToolModule, built_module, ensure_module
+from lab.toolchain import TOOLS, ToolModule, ensure_module
 
 CONTAINERD_VERSION = "v2.3.7"
 _PATH = "github.com/containerd/containerd/v2"
@@ -24,8 +24,3 @@ def containerd_with_cdi(progress: Callable[[str], None] = lambda _: None) -> Pat
         LabError: Go is missing or too old, or the build failed.
     """
     return ensure_module(MODULE, progress)["containerd"]
-
-
-def is_built() -> bool:
-    """Whether somebody had it built."""
-    return built_module(MODULE) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -100,7 +101,7 @@ def test_a_container_is_told_its_card_and_budget_by_a_real_kubelet(agent: Agent)
     wait_for(lambda: agent.get("/readyz")[0] == 200)  # the kubelet has taken the plugin
     for name in ("one", "two"):
         pod(lab, name, 16000, TELL)
-    words = {name: wait_for(lambda name=name: told(lab, name)) for name in ("one", "two")}
+    words = {name: wait_for(partial(told, lab, name)) for name in ("one", "two")}
     assert {card for card, _, _ in words.values()} == {"GPU-rtx-0", "GPU-rtx-1"}
     assert {budget for _, budget, _ in words.values()} == {"16000"}
     assert words["one"][2].startswith(f"{NAMESPACE}/one-gpu-")

@@ -104,6 +104,7 @@ def test_cards_are_published_kept_and_come_back_with_the_node(agent: Agent) -> N
     path = f"{RESOURCES}/resourceslices/{first['metadata']['name']}"
     api.delete(path)
     again = wait_for(agent.slice)
+    assert again is not None
     assert again["spec"]["pool"]["generation"] == first["spec"]["pool"]["generation"] + 1
     api.patch(path, {"spec": {"devices": []}})
     wait_for(lambda: len(agent.devices()) == 2)
@@ -137,7 +138,8 @@ def test_a_lost_card_takes_no_more_claims_and_a_mig_card_brings_its_devices(agen
         remove(lab, *names)
     mig = FakeMig("MIG-1", 9856 << 20, reserved_bytes=16 << 20, name="NVIDIA A100 MIG 1g.10gb")
     agent.show(rtx(0), rtx(1), rtx(2, migs=(mig,)))
-    found = wait_for(lambda: agent.devices().get("gpu-2-mig-0"))
+    wait_for(lambda: "gpu-2-mig-0" in agent.devices())
+    found = agent.devices()["gpu-2-mig-0"]
     assert found["capacity"]["memory"]["value"] == "9840Mi"
     assert found["attributes"]["migProfile"] == {"string": "1g.10gb"}
 
@@ -148,6 +150,7 @@ def test_a_grant_of_the_scheduler_is_prepared_also_after_a_kill_and_with_a_broke
     claim(lab, "chat", 16000)
     try:
         granted = wait_for(lambda: allocated(lab, "chat"))
+        assert granted is not None
         (result,) = granted["status"]["allocation"]["devices"]["results"]
         answer = agent.prepare(granted)
         assert not answer.error
