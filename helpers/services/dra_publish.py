@@ -81,12 +81,9 @@ class Publisher:
         self._writes: deque[float] = deque(maxlen=CONTEST_WRITES_COUNT)
         self._problems: Mapping[str, str] = {}
         self._said = ""
+        # Whether the slice is as it should be, or deliberately not there.
+        self.settled = False
         self._notes: list[tuple[str, str]] = []
-
-    @property
-    def settled(self) -> bool:
-        """Whether the slice is as it should be, or deliberately not there."""
-        return bool(self._said)
 
     def note(self, reason: str, text: str) -> None:
         """A warning from elsewhere in the agent, written on the Node as soon as that is known."""
@@ -141,6 +138,7 @@ class Publisher:
             return
         self._ports.metrics.standing_back(value=any(map(shares_memory, slices)))
         if self._carry_out(action):
+            self.settled = not isinstance(action, Keep) or action.settled
             self._show()
 
     def _carry_out(self, action: SliceAction) -> bool:
@@ -154,8 +152,6 @@ class Publisher:
             case Keep():
                 if NVIDIA_DRIVER in action.reason:
                     self._say("GpumemStandingBack", f"no slice of {naming.DRIVER}: {action.reason}")
-                else:
-                    self._said = self._said or action.reason
         return True
 
     def _publish(self, action: Publish) -> bool:

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.lab
 
 NODE, NAMESPACE, ACCOUNT, CLASS = "dra-agent", "dra-agent", "dra-agent", "dra-agent-test"
 GPU_LOST = 15
+XID = f"{naming.DRIVER}/xid"
 _FIELDS = ["allowMultipleAllocations", "attributes", "capacity", "name"]  # of a device without taints
 
 
@@ -119,19 +120,26 @@ def test_cards_are_published_kept_and_come_back_with_the_node(agent: Agent) -> N
     assert not [line for line in agent.lines() if line["level"] == "error"]
 
 
-def test_a_lost_card_takes_no_more_claims_and_a_mig_card_brings_its_devices(agent: Agent) -> None:
+def test_a_lost_card_loses_its_pods_and_takes_no_more_and_a_mig_card_brings_its_devices(agent: Agent) -> None:
     lab = agent.lab
-    agent.show(rtx(0), rtx(1), errors={("nvmlDeviceGetUUID", "0"): GPU_LOST})
-    wait_for(lambda: "taints" in agent.devices()["gpu-0"])
-    (taint,) = agent.devices()["gpu-0"]["taints"]
+    claim(lab, "moved", 20000)
+    victim = wait_for(lambda: allocated(lab, "moved"))
+    assert victim is not None
+    (result,) = victim["status"]["allocation"]["devices"]["results"]
+    lost, left = result["device"], {"gpu-0": "gpu-1", "gpu-1": "gpu-0"}[result["device"]]
+    agent.show(rtx(0), rtx(1), errors={("nvmlDeviceGetUUID", lost.removeprefix("gpu-")): GPU_LOST})
+    wait_for(lambda: "taints" in agent.devices()[lost])
+    (taint,) = agent.devices()[lost]["taints"]
     assert (taint["key"], taint["effect"]) == (f"{naming.DRIVER}/lost", "NoExecute")
+    wait_for(lambda: not lab.api().exists(f"/api/v1/namespaces/{NAMESPACE}/pods/moved"))  # Kubernetes evicts it
+    remove(lab, "moved")
     names = ["first", "second"]
     for name in names:
         claim(lab, name, 16000)
     try:
         placed = wait_for(lambda: [found for name in names if (found := allocated(lab, name))])
         results = [result for one in placed for result in one["status"]["allocation"]["devices"]["results"]]
-        assert [result["device"] for result in results] == ["gpu-1"], "only one of them fits the card that is left"
+        assert [result["device"] for result in results] == [left], "only one of them fits the card that is left"
         agent.show(rtx(0), rtx(1))
         wait_for(lambda: all(allocated(lab, name) for name in names))
     finally:
@@ -229,6 +237,8 @@ def test_a_removed_node_takes_its_slice_with_it(lab: Lab, world: tuple[Lab, Path
         try:
             agent.start()
             wait_for(agent.slice)
+            agent.show(rtx(0, xids=(79,)), rtx(1))
+            wait_for(lambda: [one["key"] for one in agent.devices()["gpu-0"].get("taints", [])] == [XID])
             assert agent.stop() == ExitCode.OK
             assert agent.slice() is not None, "a new agent would take it up"
         finally:

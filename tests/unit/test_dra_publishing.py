@@ -128,9 +128,10 @@ def test_a_slice_that_somebody_deleted_or_changed_is_written_again(scene: Scene)
 
 def test_a_node_that_registers_again_owns_the_slice_anew(scene: Scene) -> None:
     scene.sees(scene.node, "DELETED")
-    assert len(scene.api.applied) == 1
+    assert (len(scene.api.applied), scene.agent.settled) == (1, False)
     scene.sees(node(uid="node-uid-2"), "ADDED")
     assert scene.slice["metadata"]["ownerReferences"][0]["uid"] == "node-uid-2"
+    assert scene.agent.settled
 
 
 def test_a_new_process_takes_up_the_slice_as_it_is_also_where_the_driver_is_silent(scene: Scene) -> None:
@@ -148,7 +149,7 @@ def test_a_driver_that_never_answered_publishes_nothing() -> None:
     scene = Scene()
     for _ in range(5):
         scene.look(SILENT)
-    assert scene.api.applied == []
+    assert (scene.api.applied, scene.agent.settled) == ([], False)
     assert scene.metrics.errors == ["look"] * 5
     assert scene.log.events() == ["card_not_as_it_should_be"], "said once"
 

@@ -57,9 +57,10 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Nothing is to be done."""
+    """Nothing is to be done. Not `settled`: for want of a Node or of a card that could be read."""
 
     reason: str
+    settled: bool = True
 
 
 SliceAction = Publish | Withdraw | Keep
@@ -142,13 +143,13 @@ def decide(
     """
     ours = tuple(item for item in slices if item["spec"]["driver"] == naming.DRIVER)
     if node is None:
-        return Keep("there is no such Node object")
+        return Keep("there is no such Node object", settled=False)
     standing_back = any(map(shares_memory, slices))
     if standing_back and not in_use:
         reason = f"driver {NVIDIA_DRIVER} publishes shared memory on this node"
         return Withdraw(ours, reason) if ours else Keep(reason)
     if known is None:
-        return Keep("no card could be read yet")
+        return Keep("no card could be read yet", settled=False)
     if not known:
         return Withdraw(ours, "the node has no card") if ours else Keep("the node has no card")
     highest = max([last_generation, *(int(item["spec"]["pool"]["generation"]) for item in ours)])
