@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -52,6 +53,7 @@ class RealNode:
     lab: Lab
     folder: Path
     driver_folder: Path
+    start_kubelet: Callable[[], None]
 
     @property
     def kubelet_folder(self) -> Path:
@@ -62,6 +64,11 @@ class RealNode:
     def cdi_folder(self) -> Path:
         """What is /var/run/cdi on other machines."""
         return self.folder / "cdi-specs"
+
+    def restart_kubelet(self) -> None:
+        """Ends the kubelet and starts it again, as an upgrade does; pods go on meanwhile."""
+        self.lab.stop(KUBELET)
+        self.start_kubelet()
 
     def advertise(self, resources: Mapping[str, int]) -> None:
         """Writes extended resources as a device plugin's kubelet would."""
@@ -117,7 +124,7 @@ def _started(
     *,
     with_cdi: bool,
 ) -> RealNode:
-    node = RealNode(lab, folder, folder / "driver")
+    node = RealNode(lab, folder, folder / "driver", partial(_start_kubelet, lab, folder, kubelet, labels))
     node.driver_folder.mkdir(mode=0o755)
     node.cdi_folder.mkdir(mode=0o755)
     network.make_bridge(software.busybox)
@@ -125,7 +132,7 @@ def _started(
     progress("starting containerd")
     _start_containerd(lab, folder, software, helper_image, node.cdi_folder if with_cdi else None)
     progress("starting a real kubelet")
-    _start_kubelet(lab, folder, kubelet, labels)
+    node.start_kubelet()
     return node
 
 

@@ -12,7 +12,7 @@ from helpers.domain.dra import naming
 from helpers.domain.dra.rights import dra_agent_rights
 from lab import cluster, real_kubelet
 from lab.cluster import Lab
-from lab.real_kubelet import NODE_NAME
+from lab.real_kubelet import NODE_NAME, RealNode
 from lab.real_kubelet.containerd import containerd_with_cdi
 from lab.real_kubelet.images import TENANT_IMAGE
 from lab.rights import grant_rights
@@ -26,7 +26,7 @@ TELL = 'echo "$NVIDIA_VISIBLE_DEVICES $GPUMEM_BUDGET_MIB $GPUMEM_CLAIM" > /dev/t
 
 
 @pytest.fixture
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Agent, RealNode]]:
     if reason := real_kubelet.why_not():
         pytest.skip(f"no real pods here: {reason}")
     root = tmp_path_factory.mktemp("real")
@@ -46,7 +46,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
             agent.registry_dir = node.kubelet_folder / "plugins_registry"
             agent.cdi_dir = node.cdi_folder
             agent.start()
-            yield agent
+            yield agent, node
             agent.stop()
     finally:
         cluster.down("real-claims", root)
@@ -88,15 +88,21 @@ def told(lab: Lab, name: str) -> list[str]:
     return [word for state in states for word in state.get("message", "").split()]
 
 
+def generation(item: dict[str, Any] | None) -> int:
+    return 0 if item is None else int(item["spec"]["pool"]["generation"])
+
+
 def remove(lab: Lab, name: str) -> None:
     lab.api().delete(f"/api/v1/namespaces/{NAMESPACE}/pods/{name}")
 
 
-def test_a_container_is_told_its_card_and_budget_by_a_real_kubelet(agent: Agent) -> None:
+def test_a_container_is_told_its_card_and_budget_by_a_real_kubelet(world: tuple[Agent, RealNode]) -> None:
     """Two pods of 16000 MiB get a card each; what one prepared is taken back when it goes.
 
-    In between the agent is killed while a pod runs, and started again: the kubelet finds it by itself.
+    In between the agent is killed and its checkpoint broken while a pod runs, and it is started again: the
+    kubelet finds it by itself. At the end the kubelet itself starts again, which takes every slice away.
     """
+    agent, node = world
     lab = agent.lab
     wait_for(lambda: agent.get("/readyz")[0] == 200)  # the kubelet has taken the plugin
     for name in ("one", "two"):
@@ -109,6 +115,7 @@ def test_a_container_is_told_its_card_and_budget_by_a_real_kubelet(agent: Agent)
     pod(lab, "stays", 7000, f"{TELL}; sleep 3600")
     wait_for(lambda: seen(lab, "stays")["phase"] == "Running")
     agent.kill()
+    (agent.plugin_dir / "checkpoint.json").write_bytes(b"\x00" * 512)
     remove(lab, "one")
     agent.start()
     wait_for(lambda: agent.metric("gpumem_dra_kubelet_registered") == 1)
@@ -116,6 +123,14 @@ def test_a_container_is_told_its_card_and_budget_by_a_real_kubelet(agent: Agent)
     wait_for(lambda: len(list(agent.cdi_dir.iterdir())) == 1)
     wait_for(lambda: agent.metric("gpumem_dra_prepared_claims") == 1)
     assert seen(lab, "stays")["phase"] == "Running"
+
+    before = agent.slice()
+    node.restart_kubelet()
+    wait_for(lambda: generation(agent.slice()) > generation(before))
+    pod(lab, "later", 7000, TELL)
+    assert wait_for(partial(told, lab, "later"))[1] == "7000"
+    assert seen(lab, "stays")["phase"] == "Running"
+    remove(lab, "later")
     remove(lab, "stays")
     wait_for(lambda: list(agent.cdi_dir.iterdir()) == [])
-    assert not [line for line in agent.lines() if line["level"] == "error"]
+    assert [line["event"] for line in agent.lines() if line["level"] == "error"] == ["checkpoint_rebuilt"]
