@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from helpers.domain.dra.prepared import ClaimRef, ClaimRefused, PreparedClaim, check_uid, prepared_claim
-from helpers.domain.dra.slices import API_VERSION
+from helpers.domain.dra.slice_document import API_VERSION
 from helpers.domain.errors import ClusterError, Forbidden, GpumemError
 from helpers.ports.cluster import Manifest, ObjectRef
 from helpers.ports.dra_agent import CdiFiles, Checkpoint, CheckpointCorrupted, DraMetrics, SliceApi

@@ -9,7 +9,7 @@ from typing import Any
 
 from helpers.domain.dra import naming
 from helpers.domain.dra.prepared import PreparedClaim
-from helpers.domain.dra.slices import API_VERSION
+from helpers.domain.dra.slice_document import API_VERSION
 from helpers.domain.errors import ClusterError
 from helpers.ports.cluster import Manifest, ObjectRef, Removal, WatchEvent
 

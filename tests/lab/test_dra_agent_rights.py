@@ -19,7 +19,7 @@ from helpers.adapters.kubernetes_ import connect
 from helpers.domain.dra.devices import ReserveRule
 from helpers.domain.dra.prepared import ClaimRef
 from helpers.domain.dra.rights import dra_agent_rights
-from helpers.domain.dra.slices import slice_name
+from helpers.domain.dra.slice_document import slice_name
 from helpers.domain.errors import Forbidden, GpumemError
 from helpers.services.dra_board import NodeBoard
 from helpers.services.dra_loop import DraLoop

@@ -215,6 +215,26 @@ def test_a_server_that_drops_sharing_is_not_written_to_again_and_again() -> None
     assert scene.reasons() == ["GpumemPublished", "GpumemNotShared"]
 
 
+@pytest.mark.parametrize(("runtime", "published"), [("containerd://1.6.20", False), ("containerd://2.1.4", True)])
+def test_nothing_is_published_where_the_runtime_would_leave_the_card_out(runtime: str, published: bool) -> None:
+    scene = Scene()
+    scene.node["status"]["nodeInfo"]["containerRuntimeVersion"] = runtime
+    scene.started()
+    for _ in range(3):
+        scene.look(TWO)
+    assert bool(scene.api.applied) is published
+    assert scene.reasons() == ["GpumemPublished" if published else "GpumemNotPublished"]
+
+
+def test_a_runtime_that_may_have_cdi_off_is_said_once() -> None:
+    scene = Scene()
+    scene.node["status"]["nodeInfo"]["containerRuntimeVersion"] = "containerd://1.7.27"
+    scene.started()
+    scene.look(TWO)
+    scene.look(ONE)
+    assert scene.reasons() == ["GpumemPublished", "GpumemCdiToCheck", "GpumemPublished"]
+
+
 def test_a_dry_run_says_what_it_would_write_and_writes_nothing() -> None:
     scene = Scene()
     scene.started(dry_run=True)

@@ -10,21 +10,16 @@ import pytest
 
 from helpers.domain.dra import naming
 from helpers.domain.dra.devices import Device, KnownDevice
-from helpers.domain.dra.slices import (
+from helpers.domain.dra.slice_document import (
     MOST_DEVICES_COUNT,
-    NVIDIA_DRIVER,
-    Keep,
     NodeIdentity,
-    Publish,
-    SliceAction,
-    Withdraw,
-    decide,
     desired_slice,
     memory_mib,
     memory_quantity,
     published_devices,
     slice_name,
 )
+from helpers.domain.dra.slices import NVIDIA_DRIVER, Keep, Publish, SliceAction, Withdraw, decide
 from helpers.domain.errors import CheckFailed, QuantityError
 from helpers.domain.names import is_dns_subdomain
 
@@ -163,6 +158,23 @@ def test_nvidias_driver_without_shared_memory_is_no_reason_to_stand_back(drop: s
     exclusive = copy.deepcopy(NVIDIA)
     del exclusive["spec"]["devices"][0][drop]  # type: ignore[index]
     assert isinstance(decided(exclusive), Publish)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "refused"),
+    [
+        ("containerd://1.6.20~ds1", True),
+        ("containerd://1.7.0", False),
+        ("containerd://v2.3.7", False),
+        ("containerd://10.0.1", False),
+        ("cri-o://1.33.2", False),
+        ("", False),
+    ],
+)
+def test_a_runtime_that_leaves_cdi_devices_out_gets_no_slice(runtime: str, refused: bool) -> None:
+    node = replace(NODE, runtime=runtime)
+    assert isinstance(decided(node=node), Keep if refused else Publish)
+    assert isinstance(decided(stored(), node=node), Withdraw if refused else Keep)
 
 
 def test_more_devices_than_a_slice_holds_are_refused_and_not_cut_off() -> None:

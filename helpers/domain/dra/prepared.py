@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from helpers.domain.dra import naming
 from helpers.domain.dra.devices import Device
-from helpers.domain.dra.slices import memory_mib
+from helpers.domain.dra.slice_document import memory_mib
 from helpers.domain.errors import CheckFailed
 
 Manifest = Mapping[str, Any]
