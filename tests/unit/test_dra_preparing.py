@@ -188,6 +188,14 @@ def test_a_checkpoint_that_is_gone_is_rebuilt_too(scene: Scene) -> None:
     assert scene.saved() == [UID]
 
 
+def test_what_is_rebuilt_is_all_that_was_there(scene: Scene) -> None:
+    prepared(scene.restarted())
+    content = scene.checkpoint.read_text()
+    scene.checkpoint.write_bytes(b"{")
+    scene.restarted()
+    assert scene.checkpoint.read_text() == content
+
+
 def test_a_rebuild_without_the_api_server_trusts_the_files_until_the_kubelet_asks(scene: Scene) -> None:
     done = prepared(scene.restarted())
     scene.checkpoint.write_bytes(b"{")
@@ -197,6 +205,16 @@ def test_a_rebuild_without_the_api_server_trusts_the_files_until_the_kubelet_ask
     assert agent.prepare([REF]) == {UID: str(AWAY)}, "the file does not tell which device it was"
     scene.api.away = None
     assert prepared(agent) == done
+
+
+@pytest.mark.parametrize("now", [None, claim("gpu-0", uid="another-uid")])
+def test_a_claim_that_went_while_no_agent_ran_is_taken_back_at_the_start(scene: Scene, now: Any) -> None:
+    prepared(scene.restarted())
+    scene.api.objects.clear()
+    if now is not None:
+        scene.api.put(now)
+    scene.restarted()
+    assert (scene.files(), scene.saved(), scene.board.in_use()) == ([], [], frozenset())
 
 
 def test_a_file_of_ours_that_cannot_be_read_is_said_and_others_are_left_alone(scene: Scene) -> None:

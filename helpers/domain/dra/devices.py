@@ -8,12 +8,12 @@ because NVML numbers the cards anew when one is gone: `gpu-0` must not become an
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from helpers.domain.dra import naming
+from helpers.domain.estate.mig import PROFILE
 from helpers.domain.memory import BYTES_PER_MIB, bytes_to_mib_rounded_up
 from helpers.domain.telemetry.reading import DeviceReading, Failure, Fault, Gpu, GpuReading
 
@@ -25,7 +25,6 @@ UNKNOWN_AFTER_LOOKS = 3
 FORGOTTEN_AFTER_LOOKS = 12
 # What needs a reset or a new card (NVIDIA's XID catalogue). Faults of an application (13, 31, 43, 45) are not in it.
 HARDWARE_XIDS = frozenset({48, 62, 64, 74, 79, 95, 119, 120, 140})
-_PROFILE = re.compile(r"(?:[1-7]c\.)?[1-7]g\.[1-9][0-9]*gb(?:[+-][a-z.]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +195,7 @@ class _Seen:
 
 def mig_profile(gpu: Gpu) -> str:
     """The profile of a MIG device as its name shows it (`NVIDIA A100-SXM4-80GB MIG 1g.10gb`); else empty."""
-    found = _PROFILE.search(gpu.mig_name) if gpu.is_mig else None
+    found = PROFILE.search(gpu.mig_name) if gpu.is_mig else None
     return found[0] if found else ""
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from helpers.domain.dra import naming
 from helpers.domain.dra.rights import DRA_AGENT_METRICS_PORT
+from helpers.domain.estate.mig import PROFILE
 from helpers.domain.memory import Mib
 from helpers.domain.names import is_dns_subdomain
 
@@ -55,4 +56,9 @@ class DraAgentSettings(BaseModel):
     def _consistent(self) -> DraAgentSettings:
         if not is_dns_subdomain(self.node_name):
             raise ValueError(f"node_name {self.node_name!r} is no Node's name; in a pod take it from spec.nodeName")
+        for profile in self.mig_profiles:
+            if PROFILE.fullmatch(profile) is None:
+                raise ValueError(
+                    f'mig_profiles: {profile!r} is no MIG profile such as "1g.10gb", as nvidia-smi prints it'
+                )
         return self
