@@ -154,6 +154,31 @@ def test_a_lost_card_takes_its_mig_devices_with_it() -> None:
     assert len(devices) == 2
 
 
+def read_back(outcome: Outcome) -> tuple[KnownDevice, ...]:
+    """As a new process finds them in the slice: without the card of a MIG device."""
+    return tuple(KnownDevice(replace(one.device, card_uuid="")) for one in outcome.known)
+
+
+@pytest.mark.parametrize("fault", [HUNG, Fault(Failure.NVML_ERROR, "unknown error")])
+def test_to_a_new_process_a_failed_card_is_unknown_and_not_gone(fault: Fault) -> None:
+    there = Look((card(0, "GPU-a"), mig_card(1, "GPU-m", "1g.10gb")))
+    known = read_back(after(there))
+    for look in (
+        Look((failed(0, "", fault), mig_card(1, "GPU-m", "1g.10gb"))),
+        Look((card(0, "GPU-a"), failed(1, "", fault))),
+        Look((card(0, "GPU-a"), failed(1, "GPU-m", fault))),
+    ):
+        devices = shown(after(*[look] * FORGOTTEN_AFTER_LOOKS, known=known))
+        tainted = [one.taints for one in devices.values() if one.taints]
+        assert tainted == [(Taint("unknown", "NoSchedule"),)]
+        assert len(devices) == 2
+
+
+def test_to_a_new_process_a_card_that_the_driver_calls_lost_is_lost() -> None:
+    devices = shown(after(Look((failed(0, "", LOST), card(1, "GPU-b"))), known=read_back(after(TWO))))
+    assert [one.lost for one in devices.values()] == [True, False]
+
+
 def test_a_card_that_is_gone_is_lost_first_and_forgotten_when_nothing_uses_it() -> None:
     gone = Look((card(1, "GPU-b"),))
     assert shown(after(TWO, gone))["gpu-0"].lost

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,6 +130,51 @@ def test_killed_between_file_and_checkpoint_the_claim_can_be_prepared_or_taken_b
         else:
             assert agent.unprepare([REF]) == {UID: ""}
             assert (scene.files(), scene.saved()) == ([], [])
+
+
+# For each line that it reads, a new agent that prepares and takes back without end.
+AGENTS = """
+import os, sys
+from pathlib import Path
+from tests.unit.test_dra_preparing import REF, Scene, claim
+for line in sys.stdin:
+    pid = os.fork()
+    if pid == 0:
+        scene = Scene(Path(sys.argv[1]))
+        scene.api.put(claim("gpu-1"))
+        agent = scene.restarted()
+        while True:
+            agent.prepare([REF])
+            agent.unprepare([REF])
+    print(pid, flush=True)
+    os.waitpid(pid, 0)
+    print("gone", flush=True)
+"""
+
+
+def test_killed_at_any_instant_the_disk_holds_one_of_the_two_states(scene: Scene) -> None:
+    instants, seen = random.Random(1), set()  # noqa: S311 - no secret
+    command = [sys.executable, "-c", AGENTS, str(scene.folder)]
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as agents:
+        assert agents.stdin is not None
+        assert agents.stdout is not None
+        for _ in range(20):
+            print("go", file=agents.stdin, flush=True)
+            pid = int(agents.stdout.readline())
+            time.sleep(instants.uniform(0.01, 0.1))
+            os.kill(pid, signal.SIGKILL)
+            assert agents.stdout.readline() == "gone\n"
+            if scene.checkpoint.exists():
+                seen.add((tuple(scene.saved()), FILE in scene.files()))
+            agent = scene.agent()
+            assert agent.recover() == "", "a crash corrupts nothing"
+            assert scene.metrics.errors == []
+            prepared(agent)
+            assert agent.unprepare([REF]) == {UID: ""}
+            assert FILE not in scene.files()
+    assert seen <= {((), False), ((), True), ((UID,), True)}, "no entry is without its file"
 
 
 def test_files_that_a_reboot_took_are_written_again(scene: Scene) -> None:

@@ -158,6 +158,8 @@ class _Seen:
         self.order: dict[str, tuple[int, int]] = {}
         self.failed: dict[str, Fault] = {}
         self.failed_cards: dict[str, Fault] = {}
+        # By index: a card that does not even tell its uuid, to a process that never saw it well.
+        self.unnamed: dict[int, Fault] = {}
         self.problems: dict[str, str] = {}
 
     def card(self, reading: GpuReading) -> None:
@@ -166,11 +168,24 @@ class _Seen:
             self.problems[f"GPU {reading.gpu.label}"] = reading.fault.detail
             if reading.gpu.uuid:
                 self.failed_cards[reading.gpu.uuid] = reading.fault
+            else:
+                self.unnamed[reading.gpu.index] = reading.fault
         for device in reading.devices:
             problem = self._device(reading.gpu, device)
             if problem is not None:
                 self.problems[f"GPU {device.gpu.label}"] = problem.detail
                 self.failed[device.gpu.uuid] = problem
+
+    def fault_of(self, device: Device) -> Fault | None:
+        """What failed of a device that is not good; None where every card answered, and it is on none of them."""
+        fault = self.failed.get(device.uuid) or self.failed_cards.get(device.card_uuid or device.uuid)
+        if fault is None and self.unnamed:
+            at_its_place = self.unnamed.get(device.index)
+            return at_its_place or Fault(Failure.NVML_ERROR, "it may be the card that does not tell its uuid")
+        if fault is None and not device.card_uuid and self.failed_cards:
+            # Read back from a slice, which does not tell the card of a MIG device.
+            return Fault(Failure.NVML_ERROR, "it may be on the card that failed")
+        return fault
 
     def _device(self, card: Gpu, reading: DeviceReading) -> Fault | None:
         gpu, memory = reading.gpu, reading.memory
@@ -203,7 +218,7 @@ def _after(one: KnownDevice, seen: _Seen, in_use: frozenset[str]) -> KnownDevice
     device = one.device
     if good := seen.good.get(device.uuid):
         return replace(one, device=replace(good, name=device.name), failed_looks=0, lost=False)
-    fault = seen.failed.get(device.uuid) or seen.failed_cards.get(device.card_uuid or device.uuid)
+    fault = seen.fault_of(device)
     failed_looks = one.failed_looks + 1
     if fault is not None:
         return replace(one, failed_looks=failed_looks, lost=one.lost or fault.failure is Failure.GPU_LOST)
