@@ -160,7 +160,7 @@ def test_killed_at_any_instant_the_disk_holds_one_of_the_two_states(scene: Scene
     ) as agents:
         assert agents.stdin is not None
         assert agents.stdout is not None
-        for _ in range(20):
+        for _ in range(10):
             print("go", file=agents.stdin, flush=True)
             pid = int(agents.stdout.readline())
             time.sleep(instants.uniform(0.01, 0.1))
