@@ -247,3 +247,20 @@ def test_a_gpu_pod_without_a_budget_is_refused_where_the_estate_says_so_and_only
             applied.cluster.create(pod, field_manager="test", dry_run=True)
     else:
         applied.cluster.create(pod, field_manager="test", dry_run=True)
+
+
+def test_where_a_cluster_enforces_pod_security_the_exporters_get_into_the_estates_namespace(applied: Applied) -> None:
+    """As Talos does, at the level baseline, wherever a namespace does not say otherwise."""
+    if applied.estate.talos is None:
+        return
+    address = f"exporter-node-{applied.estate.nodes[0].name}"
+    (exporter,) = [o.manifest for o in render(applied.estate).objects if o.address == address]
+    strict = {"name": "strict", "labels": {"pod-security.kubernetes.io/enforce": "baseline"}}
+    applied.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": strict}, field_manager="test")
+    pod = {"apiVersion": "v1", "kind": "Pod", "spec": exporter["spec"]["template"]["spec"]}
+    here = {"name": "probe", "namespace": applied.estate.namespace}
+    applied.cluster.create(pod | {"metadata": here}, field_manager="test", dry_run=True)
+    meta = {"name": "gpumem-exporter", "namespace": "strict"}
+    applied.cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}, field_manager="test")
+    with pytest.raises(ClusterError, match="PodSecurity"):
+        applied.cluster.create(pod | {"metadata": here | {"namespace": "strict"}}, field_manager="test", dry_run=True)

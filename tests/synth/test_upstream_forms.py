@@ -27,7 +27,7 @@ TALHELPER = "github.com/budimanjojo/talhelper/v3@v3.1.9"
 CHART = "github.com/NVIDIA/gpu-operator@v0.0.0-20250917190837-d73a0086a6ba"
 # The chart has them since v25.10.0 and v26.3.0; they are rendered where exporter.source is dcgm.
 YOUNGER_THAN_THE_CHART = {"dcgmExporter.hostPID", "dcgmExporter.hostNetwork"}
-ARGOCD = "github.com/argoproj/argo-cd/v3@v3.6.1"
+ARGOCD = "github.com/argoproj/argo-cd/v3@v3.4.0"
 
 
 @pytest.fixture(scope="module")
