@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from helpers.domain.errors import CheckFailed
 from helpers.domain.estate.gpu_operator import GpuOperator
 from helpers.domain.estate.mig import ALL_DISABLED
 from helpers.domain.estate.model import Estate
@@ -17,18 +16,22 @@ from helpers.rendering.templates import render_document
 
 FOLDER = "gpu-operator"
 VALUES_FILE = "values.yaml"
+APPLICATION_FILE = "application.yaml"
 # Where Talos's extensions have put the driver's libraries and programs.
 _TALOS_DRIVER_FOLDER = "/usr/local"
 _HERE = "https://kubernetes.default.svc"
 
 
 def gpu_operator_files(estate: Estate) -> Iterator[RenderedFile]:
-    """`gpu-operator/values.yaml`; nothing where the estate has no `gpu_operator` block."""
-    if estate.gpu_operator is not None:
-        head = (
-            f"# For NVIDIA's chart gpu-operator {estate.gpu_operator.chart_version}, in namespace {estate.namespace}."
-        )
-        yield RenderedFile(FOLDER, VALUES_FILE, f"{head}\n{to_yaml(gpu_operator_values(estate, estate.gpu_operator))}")
+    """Values for Helm and, with a chart repository, ArgoCD's Application; nothing without a `gpu_operator` block."""
+    operator = estate.gpu_operator
+    if operator is None:
+        return
+    head = f"# For NVIDIA's chart gpu-operator {operator.chart_version}, in namespace {estate.namespace}."
+    yield RenderedFile(FOLDER, VALUES_FILE, f"{head}\n{to_yaml(gpu_operator_values(estate, operator))}")
+    application = gpu_operator_application(estate)
+    if application is not None:
+        yield RenderedFile(FOLDER, APPLICATION_FILE, to_yaml(application))
 
 
 def gpu_operator_values(estate: Estate, operator: GpuOperator) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def gpu_operator_application(
     server: str = _HERE,
     annotations: Mapping[str, str] | None = None,
 ) -> dict[str, Any] | None:
-    """ArgoCD's Application for the operator; None where the estate has no `gpu_operator` block.
+    """ArgoCD's Application for the operator; None without a `gpu_operator` block that names the chart's repository.
 
     Args:
         estate: The estate.
@@ -68,18 +71,10 @@ def gpu_operator_application(
         project: ArgoCD's project; it must allow the chart's repository.
         server: The destination cluster's address as ArgoCD knows it.
         annotations: Such as the sync wave.
-
-    Raises:
-        CheckFailed: the block names no chart repository.
     """
     operator = estate.gpu_operator
-    if operator is None:
+    if operator is None or operator.chart_repository is None:
         return None
-    if operator.chart_repository is None:
-        raise CheckFailed(
-            "gpu_operator.chart_repository is not set, and ArgoCD has to know where the chart is. "
-            "Add it to the estate: NVIDIA's Helm repository, or your mirror of it."
-        )
     return render_document(
         "gpu-operator/application.yaml.j2",
         labels={"app.kubernetes.io/managed-by": "gpumem"},

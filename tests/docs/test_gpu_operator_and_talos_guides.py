@@ -21,8 +21,10 @@ from helpers.domain.estate.gpu_operator_checks import DECIDED_VALUES, FIRST_CHAR
 from helpers.domain.estate.talos import FIRST_TALOS
 from helpers.rendering.estate_file import parse_estate
 from lab.cluster import Lab
+from lab.crds import apply_crds
+from tests.fixtures.go_modules import go_module
 from tests.synth.estates import EXAMPLE, PROJECT, shipped
-from tests.synth.test_upstream_forms import CHART, TALOS
+from tests.synth.test_upstream_forms import ARGOCD, CHART, TALOS
 
 GUIDES = {name: (PROJECT / f"docs/guides/{name}.md").read_text() for name in ("gpu-operator", "talos")}
 OPERATOR, TALOS_GUIDE = (" ".join(GUIDES[name].split()) for name in ("gpu-operator", "talos"))
@@ -109,11 +111,26 @@ def test_talos_versions_are_the_codes() -> None:
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize("line", [line for guide in GUIDES for line in commands(guide, "kubectl")])
-def test_the_kubectl_lines_are_ones_that_the_api_server_takes(lab: Lab, line: str) -> None:
+@pytest.mark.parametrize("line", [line for guide in GUIDES for line in commands(guide, "kubectl label")])
+def test_the_labels_are_ones_that_the_api_server_takes(lab: Lab, line: str) -> None:
     """On this lab's own node and namespace, and without leaving the label there."""
-    words = line.replace(" gpu-2 ", " bare-0 ").replace(" ai ", " default ").split()
-    command = [str(lab.bin("kubectl")), "--kubeconfig", str(lab.kubeconfig), *words[1:], "--dry-run=server"]
+    shown = kubectl(lab, line.replace(" gpu-2 ", " bare-0 ").replace(" ai ", " default "))
+    assert "labeled" in shown
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("rendered", ["gpu-operator"], indirect=True)
+def test_the_application_is_one_that_argocds_crd_takes(lab: Lab, rendered: Path, tmp_path: Path) -> None:
+    crd = go_module(ARGOCD, tmp_path) / "manifests/crds/application-crd.yaml"
+    apply_crds(lab.api(), [yaml.safe_load(crd.read_text())])
+    if not lab.api().exists("/api/v1/namespaces/argocd"):
+        lab.api().post("/api/v1/namespaces", {"metadata": {"name": "argocd"}})
+    (line,) = commands("gpu-operator", "kubectl apply")
+    assert "created" in kubectl(lab, line.replace("build/rendered", str(rendered)))
+
+
+def kubectl(lab: Lab, line: str) -> str:
+    command = [str(lab.bin("kubectl")), "--kubeconfig", str(lab.kubeconfig), *line.split()[1:], "--dry-run=server"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "labeled" in done.stdout
+    return done.stdout

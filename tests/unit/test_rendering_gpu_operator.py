@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import yaml
 
-from helpers.domain.errors import CheckFailed
 from helpers.domain.estate.model import Estate
 from helpers.domain.names import DEVICE_PLUGIN_CONFIG_LABEL
 from helpers.rendering.estate_file import parse_estate
@@ -157,8 +156,10 @@ def test_the_values_lie_in_a_folder_of_their_own_and_go_with_the_block(tmp_path:
     text = (tmp_path / "gpu-operator/values.yaml").read_text()
     assert text.startswith("# For NVIDIA's chart gpu-operator v26.7.0, in namespace gpu-operator.\n")
     assert yaml.safe_load(text) == values(shipped(TALOS))
+    application = yaml.safe_load((tmp_path / "gpu-operator/application.yaml").read_text())
+    assert application == gpu_operator_application(shipped(TALOS))
     write_tree(render(example()), tmp_path)
-    assert not (tmp_path / "gpu-operator/values.yaml").exists()
+    assert list((tmp_path / "gpu-operator").iterdir()) == []
 
 
 def test_argocd_gets_the_same_values() -> None:
@@ -172,7 +173,6 @@ def test_argocd_gets_the_same_values() -> None:
     assert found["metadata"]["annotations"] == {"argocd.argoproj.io/sync-wave": "0"}
 
 
-def test_without_the_block_there_is_no_application_and_without_a_repository_none_can_be() -> None:
+def test_without_the_block_or_a_repository_there_is_no_application() -> None:
     assert gpu_operator_application(example()) is None
-    with pytest.raises(CheckFailed, match=r"chart_repository"):
-        gpu_operator_application(with_operator())
+    assert [file.name for file in render(with_operator()).files if file.folder == "gpu-operator"] == ["values.yaml"]

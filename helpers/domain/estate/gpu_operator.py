@@ -25,7 +25,8 @@ class GpuOperator(EstateModel):
 
     chart_version: ChartVersion = Field(description="The chart's version, which is the operator's.")
     chart_repository: HttpUrl | None = Field(
-        default=None, description="The Helm repository that has the chart; ArgoCD's Application needs it."
+        default=None,
+        description="The Helm repository that has the chart. Absent: no Application for ArgoCD is rendered.",
     )
     driver: bool | None = Field(
         default=None,
