@@ -17,7 +17,13 @@ import yaml
 
 from helpers.apps.cli.__main__ import run
 from helpers.domain.errors import ExitCode
-from helpers.domain.estate.gpu_operator_checks import DECIDED_VALUES, FIRST_CHART_WITH_PODS_OWN_MEMORY
+from helpers.domain.estate.gpu_operator_checks import (
+    ALWAYS_DECIDED,
+    DECIDED_ON_TALOS,
+    DECIDED_WITH_DCGM,
+    DECIDED_WITH_MIG,
+    FIRST_CHART_WITH_PODS_OWN_MEMORY,
+)
 from helpers.domain.estate.talos import FIRST_TALOS
 from helpers.rendering.estate_file import parse_estate
 from lab.cluster import Lab
@@ -79,7 +85,7 @@ def test_the_block_in_the_guide_is_one_that_an_estate_may_have() -> None:
 def test_every_value_that_the_estate_decides_is_in_the_guides_table() -> None:
     rows = " ".join(re.findall(r"^\| (.+?) \|", GUIDES["gpu-operator"], re.MULTILINE))
     named = set(re.findall(r"`([a-z][\w.-]+)`", rows))
-    for path in DECIDED_VALUES:
+    for path in [*ALWAYS_DECIDED, *DECIDED_ON_TALOS, *DECIDED_WITH_MIG, *DECIDED_WITH_DCGM]:
         text = ".".join(path)
         assert any(text == name or text.startswith(f"{name}.") or name.startswith(f"{text}.") for name in named), text
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from helpers.domain.estate.gpu_operator_checks import decided_values
 from helpers.domain.estate.model import Estate
 from helpers.domain.names import DEVICE_PLUGIN_CONFIG_LABEL
 from helpers.rendering.estate_file import parse_estate
@@ -137,6 +139,25 @@ def test_more_values_stand_beside_those_of_the_estate() -> None:
     assert found["devicePlugin"]["version"] == "v0.20.0"
     assert found["devicePlugin"]["config"]["name"] == "time-slicing-config"
     assert found["gfd"] == {"enabled": False}
+
+
+def leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in values.items():
+        yield from leaves(value, (*path, key)) if isinstance(value, dict) else [(*path, key)]
+
+
+def with_dcgm(estate: Estate) -> Estate:
+    return estate.model_copy(update={"exporter": estate.exporter.model_copy(update={"source": "dcgm"})})
+
+
+@pytest.mark.parametrize("estate", [shipped(TALOS), with_operator(POOLS), with_dcgm(shipped(TALOS))])
+def test_what_is_rendered_is_refused_among_the_further_values_and_nothing_else(estate: Estate) -> None:
+    decided = dict(decided_values(estate))
+    rendered = set(leaves(values(estate)))
+    for path in rendered:
+        assert any(path[: len(head)] == head for head in decided), path
+    for head in decided:
+        assert any(path[: len(head)] == head for path in rendered), head
 
 
 def test_our_own_plugin_is_not_rendered_beside_the_operators() -> None:

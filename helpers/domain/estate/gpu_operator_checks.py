@@ -14,22 +14,24 @@ from helpers.domain.estate.texts import version_numbers
 # The first chart whose dcgm-exporter (4.5.3-4.8.2) has a pod's own FB_USED under time-slicing.
 FIRST_CHART_WITH_PODS_OWN_MEMORY = (26, 3, 2)
 DCGM_PORT = 9400
+Path = tuple[str, ...]
 # Paths of the chart's values that the rendering writes, and the estate's key that decides each.
-DECIDED_VALUES: Mapping[tuple[str, ...], str] = {
+ALWAYS_DECIDED: Mapping[Path, str] = {
     ("driver", "enabled"): "gpu_operator.driver",
     ("toolkit", "enabled"): "gpu_operator.toolkit",
-    ("hostPaths", "driverInstallDir"): "talos",
     ("operator", "runtimeClass"): "runtime_class.name",
     ("daemonsets", "tolerations"): "nodes[].tolerations",
     ("node-feature-discovery", "worker", "tolerations"): "nodes[].tolerations",
     ("devicePlugin", "config"): "nodes[].sharing and device_plugin.config_map",
-    ("mig", "strategy"): "manager.mig",
-    ("migManager", "config"): "manager.mig",
     ("dcgmExporter", "enabled"): "gpu_operator.dcgm_exporter",
+    ("dcgmExporter", "serviceMonitor", "enabled"): "monitoring",
+}
+DECIDED_ON_TALOS: Mapping[Path, str] = {("hostPaths", "driverInstallDir"): "talos"}
+DECIDED_WITH_MIG: Mapping[Path, str] = {("mig", "strategy"): "manager.mig", ("migManager", "config"): "manager.mig"}
+DECIDED_WITH_DCGM: Mapping[Path, str] = {
     ("dcgmExporter", "env"): "exporter",
     ("dcgmExporter", "hostPID"): "exporter.source",
     ("dcgmExporter", "hostNetwork"): "exporter.source",
-    ("dcgmExporter", "serviceMonitor", "enabled"): "monitoring",
 }
 
 
@@ -42,7 +44,7 @@ def gpu_operator_problems(estate: Estate) -> Iterator[Problem]:
     yield from _default_node(estate, operator)
     yield from _talos_brings_the_driver(estate, operator)
     yield from _dcgm(estate, operator)
-    yield from _values(operator)
+    yield from _values(estate, operator)
 
 
 def _one_plugin(estate: Estate) -> Iterator[Problem]:
@@ -88,8 +90,8 @@ def _dcgm(estate: Estate, operator: GpuOperator) -> Iterator[Problem]:
         yield Problem("exporter.dcgm_port", str(estate.exporter.dcgm_port), rule, f"set dcgm_port: {DCGM_PORT}")
 
 
-def _values(operator: GpuOperator) -> Iterator[Problem]:
-    for path, key in DECIDED_VALUES.items():
+def _values(estate: Estate, operator: GpuOperator) -> Iterator[Problem]:
+    for path, key in decided_values(estate):
         if _holds(operator.values, path):
             shown = ".".join(path)
             rule = f"{shown} follows from {key}"
@@ -98,7 +100,18 @@ def _values(operator: GpuOperator) -> Iterator[Problem]:
             yield Problem(f"gpu_operator.values.{shown}", "", rule, f"remove it, and say it under {key}")
 
 
-def _holds(values: Mapping[str, Any], path: tuple[str, ...]) -> bool:
+def decided_values(estate: Estate) -> Iterator[tuple[Path, str]]:
+    """What the rendering writes for this estate; the rest is the chart's, or `values`'."""
+    yield from ALWAYS_DECIDED.items()
+    if estate.talos is not None:
+        yield from DECIDED_ON_TALOS.items()
+    if estate.manager is not None and estate.manager.mig is not None:
+        yield from DECIDED_WITH_MIG.items()
+    if estate.exporter.source == "dcgm":
+        yield from DECIDED_WITH_DCGM.items()
+
+
+def _holds(values: Mapping[str, Any], path: Path) -> bool:
     """Whether `values` say anything at `path`, or something at its head that is no block."""
     found: Any = values
     for part in path:
