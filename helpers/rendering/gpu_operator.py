@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from helpers.domain.estate.gpu_operator import GpuOperator
+from helpers.domain.estate.gpu_operator_checks import default_config
 from helpers.domain.estate.mig import ALL_DISABLED
 from helpers.domain.estate.model import Estate
 from helpers.rendering.manifest_yaml import to_yaml
@@ -46,7 +47,7 @@ def gpu_operator_values(estate: Estate, operator: GpuOperator) -> dict[str, Any]
         runtime_class=estate.runtime_class.name,
         tolerations=_tolerations(estate),
         config_map=estate.device_plugin.config_map,
-        default_config=_default_config(estate, operator),
+        default_config=default_config(estate, operator),
         mig_config_map=mig.config_map if mig is not None else None,
         mig_default=ALL_DISABLED,
         dcgm_exporter=operator.dcgm_exporter,
@@ -87,13 +88,6 @@ def gpu_operator_application(
         server=server,
         namespace=estate.namespace,
     )
-
-
-def _default_config(estate: Estate, operator: GpuOperator) -> str:
-    """The entry for nodes without a label. Empty: those share nothing, rather than by somebody else's entry."""
-    if operator.default_node is not None:
-        return operator.default_node
-    return estate.nodes[0].name if len(estate.nodes) == 1 else ""
 
 
 def _tolerations(estate: Estate) -> list[dict[str, Any]]:

@@ -197,3 +197,22 @@ def test_argocd_gets_the_same_values() -> None:
 def test_without_the_block_or_a_repository_there_is_no_application() -> None:
     assert gpu_operator_application(example()) is None
     assert [file.name for file in render(with_operator()).files if file.folder == "gpu-operator"] == ["values.yaml"]
+
+
+def test_sharing_that_reaches_no_node_is_said_and_each_way_of_reaching_one_ends_it() -> None:
+    second = {"name": "desk", "node_name": "desk", "gpus": [{"model": "T", "count": 1, "physical_mib": 9000}]}
+    second["gpus"][0]["reserve_mib"] = 500  # type: ignore[index]
+    document = yaml.safe_load(TALOS.read_text())
+    document["nodes"].append(second | {"sharing": document["nodes"][0]["sharing"]})
+
+    def warned() -> list[str]:
+        return [warning.path for warning in parse_estate(yaml.safe_dump(document), "two.yaml")[1]]
+
+    assert warned() == ["nodes[1].sharing"]
+    document["gpu_operator"]["default_node"] = "desk"
+    assert warned() == []
+    del document["gpu_operator"]["default_node"]
+    document["talos"]["machines"].append(
+        {"hostname": "desk", "address": "10.0.0.30", "install_disk": "/dev/sda", "node": "desk"}
+    )
+    assert warned() == []

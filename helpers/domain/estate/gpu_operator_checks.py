@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from helpers.domain import names
 from helpers.domain.errors import Problem
 from helpers.domain.estate.gpu_operator import GpuOperator
 from helpers.domain.estate.model import Estate
@@ -42,6 +43,7 @@ def gpu_operator_problems(estate: Estate) -> Iterator[Problem]:
         return
     yield from _one_plugin(estate)
     yield from _default_node(estate, operator)
+    yield from _sharing_reaches_machines(estate, operator)
     yield from _talos_brings_the_driver(estate, operator)
     yield from _dcgm(estate, operator)
     yield from _values(estate, operator)
@@ -63,6 +65,27 @@ def _default_node(estate: Estate, operator: GpuOperator) -> Iterator[Problem]:
         rule = "default_node is the name of an entry under nodes"
         repair = did_you_mean(operator.default_node, entries)
         yield Problem("gpu_operator.default_node", operator.default_node, rule, repair)
+
+
+def default_config(estate: Estate, operator: GpuOperator) -> str:
+    """The entry for nodes without a label. Empty: those share nothing, rather than by somebody else's entry."""
+    if operator.default_node is not None:
+        return operator.default_node
+    return estate.nodes[0].name if len(estate.nodes) == 1 else ""
+
+
+def _sharing_reaches_machines(estate: Estate, operator: GpuOperator) -> Iterator[Problem]:
+    """A node with neither label nor default offers each card as one share, and nothing says so."""
+    labelled = {machine.node for machine in estate.talos.machines} if estate.talos is not None else set()
+    pools = {pool.name for pool in estate.manager.node_pools} if estate.manager is not None else set()
+    for index, node in enumerate(estate.nodes):
+        by_karpenter = (node.selector or {}).get(names.NODE_POOL_LABEL) in pools
+        reached = by_karpenter or node.name in (*labelled, default_config(estate, operator))
+        if node.sharing is not None and not reached:
+            label = f"{names.DEVICE_PLUGIN_CONFIG_LABEL}={node.name}"
+            rule = f"the operator shares these cards only on nodes with the label {label}, and nothing here sets it"
+            repair = f"label them, or set gpu_operator.default_node: {node.name}"
+            yield Problem(f"nodes[{index}].sharing", "", rule, repair, severity="warning")
 
 
 def _talos_brings_the_driver(estate: Estate, operator: GpuOperator) -> Iterator[Problem]:
