@@ -59,7 +59,7 @@ def _pool(pool: NodePool, node_class: NodeClass, plugin_label: dict[str, str]) -
         "address": address_of("node-pool", pool.name),
         "after": [address_of("node-class", pool.node_class)],
         "name": pool.name,
-        "labels": pool.labels | ({names.MIG_CONFIG_LABEL: pool.mig_config} if pool.mig_config else {}) | plugin_label,
+        "labels": plugin_label | pool.labels | ({names.MIG_CONFIG_LABEL: pool.mig_config} if pool.mig_config else {}),
         "requirements": [{"key": key, "operator": "In", "values": list(v)} for key, v in wanted.items() if v],
         "node_class": {"group": node_class.group, "kind": node_class.kind, "name": node_class.name},
         "taints": [taint.model_dump(mode="json", exclude_defaults=True) for taint in pool.taints],

@@ -65,9 +65,9 @@ class Step:
 
 @dataclass(frozen=True)
 class RenderedFile:
-    """A text that no API server takes: Helm values, a machine's configuration.
+    """A text that another tool takes: Helm values, a machine's configuration.
 
-    It goes into a folder beside the waves', so that those hold nothing but Kubernetes objects.
+    It goes into a folder beside the waves', so that those hold nothing but what is applied in order.
     """
 
     folder: str

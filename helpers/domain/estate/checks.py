@@ -31,7 +31,7 @@ from helpers.domain.ledger import Ledger, build_ledger
 Check = Callable[[Estate], Iterable[Problem]]
 LedgerCheck = Callable[[Estate, Ledger], Iterable[Problem]]
 
-did_you_mean = suggestion.did_you_mean
+did_you_mean = suggestion.did_you_mean  # others know it from here
 
 
 def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Problem]:
