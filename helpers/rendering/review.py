@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from helpers.domain.estate.model import Estate
 from helpers.domain.review.build import Rendering, review_change
-from helpers.domain.review.documents import Document
+from helpers.domain.review.documents import NO_WAVE, Document
 from helpers.domain.review.model import ReviewResult
 from helpers.domain.review.tenants import BUDGET_FAMILY, TENANT_FAMILY
 from helpers.domain.watchdog.recommendation import Recommendation
@@ -30,6 +30,7 @@ def rendering_of(name: str, estate: Estate) -> Rendering:
     rendered = render(estate)
     documents = [Document(o.wave, o.address, o.kind, o.component, o.manifest) for o in rendered.objects]
     documents += [Document(s.wave, s.address, "Step", s.component, dict(s.triggers)) for s in rendered.steps]
+    documents += [Document(NO_WAVE, f.path, "File", "", {"text": f.text}) for f in rendered.files]
     families = {"create": TENANT_FAMILY, "patch": BUDGET_FAMILY}
     addresses = {
         (families[tenant.apply], tenant.name): address_of(families[tenant.apply], tenant.name)

@@ -7,7 +7,7 @@ from html import escape
 
 from helpers.domain.review.model import ReviewResult
 from helpers.rendering.review_svg import seating_chart
-from helpers.rendering.review_tables import Rows, aligned, card_rows, left_out, tenant_rows
+from helpers.rendering.review_tables import Rows, aligned, card_rows, document_name, left_out, tenant_rows
 
 _STYLE = """
 :root{color-scheme:light dark}
@@ -57,7 +57,7 @@ def _findings(review: ReviewResult) -> str:
 
 
 def _objects(review: ReviewResult) -> list[tuple[str, tuple[str, ...]]]:
-    return [(f"wave {one.wave}, {one.address} ({one.kind}): {one.action}", one.fields) for one in review.objects]
+    return [(document_name(one), one.fields) for one in review.objects]
 
 
 def _object(row: tuple[str, tuple[str, ...]]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from helpers.domain.review.model import CardRow, CardSide, NodeSide, ReviewResult, TenantRow
+from helpers.domain.review.documents import NO_WAVE
+from helpers.domain.review.model import CardRow, CardSide, NodeSide, ObjectRow, ReviewResult, TenantRow
 
 Rows = list[dict[str, str]]
 
@@ -101,6 +102,13 @@ def _shares(side: NodeSide | CardSide | None) -> str | None:
     if isinstance(side, NodeSide):
         return f"{side.promised_shares_count}/{side.shares_count}"
     return f"{sum(seat.shares_count for seat in side.seats)}/{side.shares_count}"
+
+
+def document_name(row: ObjectRow) -> str:
+    """`wave 1, gate (Step), changed`, or `file talos/talconfig.yaml, changed`."""
+    if row.wave == NO_WAVE:
+        return f"file {row.address}, {row.action}"
+    return f"wave {row.wave}, {row.address} ({row.kind}), {row.action}"
 
 
 def both(before: int | str | None, after: int | str | None) -> str:

@@ -164,6 +164,15 @@ def test_a_node_that_is_only_called_otherwise_is_the_same_node() -> None:
     assert {one.kind for one in result.findings} == {"helper_restart"}
 
 
+def test_a_file_for_another_tool_that_changes_is_no_empty_review() -> None:
+    talos = (Path(__file__).parents[2] / "estates/talos-2x3090.yaml").read_text()
+    assert "cluster_name: talos-cluster" in talos
+    result = review(talos, talos.replace("cluster_name: talos-cluster", "cluster_name: other"))
+    assert not result.empty
+    assert {row.kind for row in result.objects} == {"File"}
+    assert result.order == ()
+
+
 def test_a_node_that_goes_is_told_with_its_numbers() -> None:
     second = EXAMPLE[EXAMPLE.index("  - name: t4-node") : EXAMPLE.index("capacity: #")]
     two = second + second.replace("t4-node", "old").replace('nvidia.com/gpu.present: "true"', "old: yes-it-is")

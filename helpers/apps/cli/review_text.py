@@ -6,7 +6,7 @@ import textwrap
 
 from helpers.apps.cli.output import coloured, table
 from helpers.domain.review.model import ReviewResult
-from helpers.rendering.review_tables import aligned, card_rows, left_out, tenant_rows
+from helpers.rendering.review_tables import aligned, card_rows, document_name, left_out, tenant_rows
 
 # By it a bot finds its own comment and changes it instead of adding another.
 MARKER = "<!-- gpumem-review -->"
@@ -82,7 +82,7 @@ def _documents(review: ReviewResult) -> str:
     lines = []
     for one in review.objects:
         fields = f": {', '.join(_plain(field) for field in one.fields)}" if one.fields else ""
-        lines.append(f"- wave {one.wave}, {_plain(one.address)} ({one.kind}), {one.action}{fields}")
+        lines.append(f"- {_plain(document_name(one))}{fields}")
     summary = f"<summary>{len(lines)} rendered document(s) differ</summary>"
     return f"<details>{summary}\n\n" + "\n".join(lines) + "\n\n</details>"
 

@@ -15,11 +15,13 @@ _RUNS_PODS = ("Deployment", "StatefulSet", "DaemonSet")
 # What the API server refuses to change in place (apps/v1 validation).
 _FIXED = ("selector", "serviceName", "volumeClaimTemplates", "podManagementPolicy")
 _SHOWN_LENGTH = 80
+# Files for other tools (Helm values, machine configurations) are applied by those, in no wave of ours.
+NO_WAVE = -1
 
 
 @dataclass(frozen=True)
 class Document:
-    """`address` names it within its wave; `kind` is the object's, or `Step`."""
+    """`address` names it within its wave; `kind` is the object's, `Step`, or `File` (with NO_WAVE)."""
 
     wave: int
     address: str

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from helpers.domain.estate.nodes import Node
-from helpers.domain.review.documents import DocumentChange
+from helpers.domain.review.documents import NO_WAVE, DocumentChange
 from helpers.domain.review.places import Places
 
 
@@ -44,7 +44,7 @@ def order_of(changes: Sequence[DocumentChange], grown: Sequence[str], lowered: S
             "first, as a change of its own: the consumers, so that no more than the new number runs",
             f"then, as a second change: the nodes' number ({names})",
         )
-    waves = {change.either.wave for change in changes}
+    waves = {change.either.wave for change in changes} - {NO_WAVE}
     if not waves:
         return ()
     steps = []
