@@ -14,6 +14,7 @@ from helpers.apps.cli.report_text import comparison_text, report_text
 from helpers.domain.ledger import build_ledger
 from helpers.domain.report import compare, static_report
 from helpers.rendering.estate_file import estate_schema, load_estate
+from helpers.rendering.gitops import delivered_folders
 from helpers.rendering.objects import WAVE_FOLDERS
 from helpers.rendering.render import render as render_estate
 from helpers.rendering.write import to_stream, write_tree
@@ -73,7 +74,12 @@ def render(estate_file: Path, output_dir: Path | None, to_stdout: bool) -> None:
     if output_dir is None:
         click.echo(to_stream(rendered), nl=False)
         return
-    write_tree(rendered, output_dir)
+    delivery = delivered_folders(estate, rendered)
+    write_tree(rendered, output_dir, delivery)
+    for delivered in delivery:
+        click.echo(f"{output_dir / delivered.folder}: {len(delivered.objects)} objects")
+    if delivery:
+        return
     for wave, folder in WAVE_FOLDERS.items():
         part = rendered.wave(wave)
         if part.objects or part.steps:
