@@ -59,6 +59,24 @@ MODULES: dict[str, CrdModule] = {
         "h1:NkFC6jM0JjnHMrIVCpmX0j5Gl2kGv9CV96oqvkExV4k=",
         ("pkg/apis/crds/karpenter.k8s.aws_*.yaml",),
     ),
+    "argocd": CrdModule(
+        "github.com/argoproj/argo-cd/v3",
+        "v3.4.0",
+        "h1:yZwfaOIzE/aQTA52mOfeZQbribmyxKYvMgirQja4eX0=",
+        ("manifests/crds/*-crd.yaml",),
+    ),
+    "flux-kustomize": CrdModule(
+        "github.com/fluxcd/kustomize-controller",
+        "v1.7.3",
+        "h1:SzNnGn/4ObAPEHHleM5U7y/AKxKXph3Vj6ZhteeXw8M=",
+        ("config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml",),
+    ),
+    "flux-source": CrdModule(
+        "github.com/fluxcd/source-controller",
+        "v1.8.0",
+        "h1:h549HUCBEG4jGs3uFYfb2+/XhJjcz+pvB8VG4mdSYDw=",
+        ("config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml",),
+    ),
     # v1beta2 is there since 0.15; the module proxy serves this version and not every other.
     "kueue": CrdModule(
         "sigs.k8s.io/kueue",
