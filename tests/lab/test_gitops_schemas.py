@@ -6,6 +6,9 @@ Applied is with strict field validation, so a field that a CRD does not know is 
 from __future__ import annotations
 
 import copy
+import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,15 +16,19 @@ import pytest
 from helpers.adapters.kubernetes_ import KubernetesCluster, connect
 from helpers.domain.errors import ClusterError
 from helpers.domain.estate.gitops import GitOps
+from helpers.domain.estate.model import Estate
+from helpers.ports.cluster import ObjectRef
 from helpers.rendering.gitops import delivered_folders
 from helpers.rendering.objects import RenderedObject
 from helpers.rendering.render import render
+from helpers.rendering.write import write_tree
 from lab.cluster import Lab
 from tests.fixtures.platform_lab import ApplyCrds
-from tests.synth.estates import SHIPPED, shipped
+from tests.synth.estates import PROJECT, SHIPPED, shipped
 
 pytestmark = pytest.mark.lab
 
+GUIDE = (PROJECT / "docs/guides/gitops.md").read_text()
 CRDS = {"argocd": ("argocd",), "flux": ("flux-kustomize", "flux-source")}
 KINDS = {"argocd": {"AppProject", "ApplicationSet"}, "flux": {"GitRepository", "Kustomization"}}
 
@@ -31,12 +38,14 @@ def cluster(platform_lab: Lab) -> KubernetesCluster:
     return connect(platform_lab.kubeconfig)
 
 
-def engine_objects(number: int, engine: Any) -> list[RenderedObject]:
+def with_gitops(number: int, engine: Any) -> Estate:
     keys: dict[str, Any] = {"ignored_field_managers": ("keel",)} if engine == "argocd" else {"secret_name": "gpus-git"}
-    gitops = GitOps(
-        engine=engine, repo_url="ssh://git@git.example.com/a/gpus.git", path="gpu", name=f"gpus-{number}", **keys
-    )
-    estate = shipped(SHIPPED[number]).model_copy(update={"gitops": gitops})
+    keys |= {"repo_url": "ssh://git@git.example.com/a/gpus.git", "path": "gpu", "name": f"gpus-{number}"}
+    return shipped(SHIPPED[number]).model_copy(update={"gitops": GitOps(engine=engine, **keys)})
+
+
+def engine_objects(number: int, engine: Any) -> list[RenderedObject]:
+    estate = with_gitops(number, engine)
     return list(delivered_folders(estate, render(estate))[-1].objects)
 
 
@@ -81,6 +90,21 @@ def test_a_field_that_no_schema_knows_is_an_error(cluster: KubernetesCluster, se
     wrong["spec"]["dependson"] = []
     with pytest.raises(ClusterError, match="dependson"):
         cluster.apply(wrong, field_manager="test")
+
+
+def test_the_guides_command_applies_the_engines_folder(
+    platform_lab: Lab, cluster: KubernetesCluster, serve_crds: ApplyCrds, tmp_path: Path
+) -> None:
+    serve_crds("argocd")
+    (line,) = re.findall(r"^kubectl (apply .+)$", GUIDE, re.MULTILINE)
+    folder = tmp_path / line.split()[-1]
+    estate = with_gitops(0, "argocd")
+    namespace(cluster, "argocd")
+    write_tree(render(estate), folder.parent, delivered_folders(estate, render(estate)))
+    command = [str(platform_lab.bin("kubectl")), f"--kubeconfig={platform_lab.kubeconfig}", *line.split()]
+    applied = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert applied.returncode == 0, applied.stderr
+    assert cluster.get(ObjectRef("argoproj.io/v1alpha1", "ApplicationSet", "gpus-0", "argocd")) is not None
 
 
 def filled(value: Any, element: dict[str, str]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from helpers.adapters.kubernetes_ import connect
+from helpers.apps.cli.__main__ import run as run_gpumem
 from helpers.domain.estate.model import Estate
 from helpers.domain.quantity import canonical_count
 from helpers.rendering.estate_file import parse_estate
@@ -20,11 +21,13 @@ from lab.estate_nodes import nodes_of_estate
 from lab.foreign import create_foreign_workloads, foreign_workload
 from lab.standins.install import ProviderChoice
 from lab.terraform_run import PROJECT, TerraformRun
+from lab.waiting import wait_for
 from tests.terraform.conftest import estate_text
 from tests.terraform.delivered_tree import RunJob, apply_tree, live, numbers
 
 pytestmark = [pytest.mark.lab, pytest.mark.terraform]
 
+GUIDE = (PROJECT / "docs/guides/gitops.md").read_text()
 MANAGERS = {"argocd": "argocd-controller", "flux": "kustomize-controller"}
 
 
@@ -144,3 +147,22 @@ def test_an_account_may_do_its_own_step_and_nothing_else(
     }
     said = both.by_git.api().post("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
     assert bool(said["status"]["allowed"]) is allowed
+
+
+@pytest.mark.parametrize("both", [("argocd", t4_text)], ids=["argocd-t4"], indirect=True)
+def test_the_guides_way_of_leaving_gives_back_what_terraforms_destroy_gives_back(both: Side) -> None:
+    """The last test: what it takes away the others need."""
+    leaving = GUIDE.split("## Leaving", 1)[1]
+    cluster = connect(both.by_git.kubeconfig)
+    foreign = [tenant for tenant in both.estate.tenants if tenant.apply == "patch"]
+    assert f"`gpumem budget unset {foreign[0].name}`" in leaving
+    assert "`gpumem capacity unset`" in leaving
+    kubeconfig = ["--kubeconfig", str(both.by_git.kubeconfig)]
+    example = ["-f", str(PROJECT / "gpumem.yaml")]
+    for tenant in foreign:
+        assert run_gpumem(["budget", "unset", tenant.name, *example, *kubeconfig]) == 0
+        limits = live(cluster, foreign_workload(both.estate, tenant))["spec"]["template"]["spec"]["containers"][0]
+        assert not limits.get("resources")
+    # Nobody may put the number back: the engine has removed what would.
+    assert run_gpumem(["capacity", "unset", *example, *kubeconfig]) == 0
+    wait_for(lambda: {None} == {one for pair in numbers(cluster, both.estate.resource).values() for one in pair})
