@@ -27,7 +27,7 @@ BLOCKS = re.findall(r"^```(\w*)\n(.+?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
 
 
 def estate_text() -> str:
-    return EXAMPLE.read_text() + BLOCK
+    return f"{EXAMPLE.read_text()}{BLOCK}"
 
 
 def estate() -> Estate:

@@ -22,8 +22,8 @@ from lab.foreign import create_foreign_workloads, foreign_workload
 from lab.standins.install import ProviderChoice
 from lab.terraform_run import PROJECT, TerraformRun
 from lab.waiting import wait_for
+from tests.fixtures.delivered_tree import RunJob, apply_tree, live, numbers
 from tests.terraform.conftest import estate_text
-from tests.terraform.delivered_tree import RunJob, apply_tree, live, numbers
 
 pytestmark = [pytest.mark.lab, pytest.mark.terraform]
 
