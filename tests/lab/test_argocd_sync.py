@@ -161,5 +161,5 @@ def test_an_estate_comes_up_in_order_and_a_pending_tenant_holds_nothing_up(scene
 
 
 def pending_pods(scene: Scene, namespace: str) -> int:
-    pods: list[Any] = scene.lab.api().get(f"/api/v1/namespaces/{namespace}/pods")["items"]
-    return len(pods) - sum(pod["status"]["phase"] == "Running" for pod in pods)
+    pods = scene.lab.api().get(f"/api/v1/namespaces/{namespace}/pods")["items"]
+    return sum(1 for pod in pods if pod["status"]["phase"] != "Running")
