@@ -21,7 +21,7 @@ _GRACE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class SyncResult:
+class SyncedObject:
     """What became of one object. `hook_phase` says it of a hook, and of what was waited for."""
 
     kind: str
@@ -30,6 +30,15 @@ class SyncResult:
     status: str
     hook_phase: str
     message: str
+
+
+@dataclass(frozen=True)
+class Sync:
+    """One sync as it ended. `phase`: Succeeded, Failed or Error, as Argo CD shows it."""
+
+    phase: str
+    message: str
+    objects: tuple[SyncedObject, ...]
 
 
 def ensure_argocd_sync(progress: Callable[[str], None]) -> Path:
@@ -47,23 +56,15 @@ def built_argocd_sync() -> Path | None:
     return None if built is None else built["argocd-sync"]
 
 
-def start_sync(program: Path, kubeconfig: Path, folder: Path, bound_seconds: float) -> subprocess.Popen[str]:
-    """One sync of everything below `folder`; `ended_sync` has its outcome."""
-    command = [str(program), "--kubeconfig", str(kubeconfig), f"--timeout={bound_seconds:.0f}s", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def ended_sync(sync: subprocess.Popen[str], bound_seconds: float) -> list[SyncResult]:
-    """Every object's outcome, once the sync has ended by itself.
+def sync_folder(program: Path, kubeconfig: Path, folder: Path, bound_seconds: float) -> Sync:
+    """One sync of everything below `folder`.
 
     Raises:
-        LabError: It did not.
+        LabError: It does not end by itself.
     """
-    try:
-        said, errors = sync.communicate(timeout=bound_seconds + _GRACE_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        sync.kill()
-        raise LabError(f"the sync has no end after {bound_seconds:.0f} s") from error
-    if sync.returncode:
-        raise LabError(f"the sync did not end by itself: {errors.strip()} {said}")
-    return [SyncResult(**one) for one in json.loads(said)]
+    command = [str(program), "--kubeconfig", str(kubeconfig), f"--timeout={bound_seconds:.0f}s", str(folder)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=bound_seconds + _GRACE_SECONDS)
+    if ended.returncode:
+        raise LabError(f"the sync did not end by itself: {ended.stderr.strip()} {ended.stdout}")
+    said = json.loads(ended.stdout)
+    return Sync(said["phase"], said["message"], tuple(SyncedObject(**one) for one in said["objects"]))

@@ -21,7 +21,7 @@ from helpers.rendering.gitops import delivered_folders
 from helpers.rendering.render import render
 from helpers.rendering.write import write_tree
 from lab import cluster
-from lab.argocd import SyncResult, built_argocd_sync, ended_sync, start_sync
+from lab.argocd import Sync, built_argocd_sync, sync_folder
 from lab.cluster import Lab
 from lab.demo import SIXTH_TENANT
 from lab.estate_nodes import nodes_of_estate
@@ -35,6 +35,7 @@ pytestmark = pytest.mark.lab
 BOUND_SECONDS = 120.0
 HOLD = "lab.gpumem.io/until-run"
 BLOCK = "\ngitops: {engine: argocd, repo_url: 'https://git.example.com/a/gpus.git', path: gpu}\n"
+NOWHERE = '      nodeSelector: {example.com/elsewhere: "true"}\n'
 WORKLOADS = "/apis/apps/v1/namespaces"
 
 
@@ -64,14 +65,14 @@ class Containers:
 
 @dataclass(frozen=True)
 class Scene:
-    """The example with a sixth tenant that does not fit, its tree, and a cluster in which nothing is applied yet."""
+    """The example with a sixth tenant that never gets a place, its tree, and a cluster with nothing of it."""
 
     estate: Estate
     lab: Lab
     tree: Path
     program: Path
 
-    def sync(self, wave: str, containers: Containers) -> list[SyncResult]:
+    def sync(self, wave: str, containers: Containers) -> Sync:
         """What an Application of that wave does, once."""
         stop = threading.Event()
 
@@ -82,8 +83,7 @@ class Scene:
         runner = threading.Thread(target=run)
         runner.start()
         try:
-            started = start_sync(self.program, self.lab.kubeconfig, self.tree / wave, BOUND_SECONDS)
-            return ended_sync(started, BOUND_SECONDS)
+            return sync_folder(self.program, self.lab.kubeconfig, self.tree / wave, BOUND_SECONDS)
         finally:
             stop.set()
             runner.join()
@@ -97,7 +97,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     program = built_argocd_sync()
     if program is None:
         pytest.skip("Argo CD's sync engine is not built: python -m lab.prepare builds it")
-    text = estate_text(**{"timeout_seconds: 120": "timeout_seconds: 1"}) + SIXTH_TENANT + BLOCK
+    text = estate_text(**{"timeout_seconds: 120": "timeout_seconds: 1"}) + SIXTH_TENANT + NOWHERE + BLOCK
     estate = parse_estate(text, "gpumem.yaml")[0]
     root, tree = tmp_path_factory.mktemp("labs"), tmp_path_factory.mktemp("tree")
     write_tree(render(estate), tree, delivered_folders(estate, render(estate)))
@@ -120,8 +120,9 @@ def test_an_estate_comes_up_in_order_and_a_pending_tenant_holds_nothing_up(scene
 
     # The consumers first, as when their Application is quicker: the gate is closed, and nothing behind it is touched.
     early = Containers(scene.lab, scene.estate.namespace)
-    (gate,) = [one for one in scene.sync("1-consumers", early) if one.kind == "Job"]
-    assert (gate.name, gate.hook_phase) == ("gpumem-gate", "Failed")
+    closed = scene.sync("1-consumers", early)
+    (gate,) = [one for one in closed.objects if one.kind == "Job"]
+    assert (closed.phase, gate.name, gate.hook_phase) == ("Failed", "gpumem-gate", "Failed"), closed
     assert [job.exit_code for job in early.done] == [1]
     assert "gate closed: node t4-node" in early.done[0].text
     assert not scene.exists("/apis/scheduling.k8s.io/v1/priorityclasses/gpu-realtime")
@@ -130,8 +131,8 @@ def test_an_estate_comes_up_in_order_and_a_pending_tenant_holds_nothing_up(scene
     # The nodes' side. What goes on trying must not have read a number that the assert may refuse.
     config = f"/api/v1/namespaces/{scene.estate.namespace}/configmaps/gpumem-capacity"
     first = Containers(scene.lab, scene.estate.namespace, look=lambda _: scene.exists(config))
-    outcomes = scene.sync("0-nvidia", first)
-    assert {one.status for one in outcomes} <= {"Synced", ""}, outcomes
+    nvidia = scene.sync("0-nvidia", first)
+    assert nvidia.phase == "Succeeded", nvidia
     assert first.looked == [("gpumem-capacity-assert", False)]
     assert [job.exit_code for job in first.done] == [0], first.done
     assert scene.exists(config)
@@ -141,8 +142,8 @@ def test_an_estate_comes_up_in_order_and_a_pending_tenant_holds_nothing_up(scene
     # The consumers again. The sync ends, though the sixth tenant never runs.
     tenant = f"{WORKLOADS}/portal/deployments/portal-stt"
     second = Containers(scene.lab, scene.estate.namespace, look=lambda _: scene.exists(tenant))
-    outcomes = scene.sync("1-consumers", second)
-    assert {one.hook_phase for one in outcomes if one.name == "gpumem-gate"} == {"Succeeded"}, outcomes
+    consumers = scene.sync("1-consumers", second)
+    assert consumers.phase == "Succeeded", consumers
     assert second.looked[0] == ("gpumem-gate", False)
     assert scene.exists(tenant)
 
@@ -156,10 +157,10 @@ def test_an_estate_comes_up_in_order_and_a_pending_tenant_holds_nothing_up(scene
     foreign = api.get(f"{WORKLOADS}/immich/deployments/immich-machine-learning")
     container = foreign["spec"]["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"][scene.estate.resource] == "3k"
-    wait_for(lambda: pending_pods(scene, "whisper") == 1)
-    wait_for(lambda: pending_pods(scene, "portal") == 0)
+    wait_for(lambda: waiting_pods_count(scene, "whisper") == 1)
+    wait_for(lambda: waiting_pods_count(scene, "portal") == 0)
 
 
-def pending_pods(scene: Scene, namespace: str) -> int:
+def waiting_pods_count(scene: Scene, namespace: str) -> int:
     pods = scene.lab.api().get(f"/api/v1/namespaces/{namespace}/pods")["items"]
     return sum(1 for pod in pods if pod["status"]["phase"] != "Running")
