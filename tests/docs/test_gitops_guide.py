@@ -57,6 +57,7 @@ def test_the_commands_bring_the_tree_into_the_repository_and_a_second_round_has_
     pushed = run("git -C remote.git ls-tree -r --name-only main", tmp_path).split()
     path = yaml.safe_load(BLOCK)["gitops"]["path"]
     folders = {part.folder for part in delivered_folders(estate(), render(estate()))}
+    assert f"{path}/gitops/2-argocd-application-set.yaml" in pushed  # named in the text
     assert {str(Path(name).parent) for name in pushed} == {f"{path}/{folder}" for folder in folders} | {path}
     for line in COMMANDS.splitlines()[:3]:
         run(line, tmp_path)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from helpers.domain.estate.gitops import GitOps
+from helpers.domain.estate.gitops import LONGEST_NAME, GitOps
 from helpers.domain.estate.model import Estate
 from helpers.rendering.gitops import DeliveredFolder, delivered_folders
 from helpers.rendering.render import render
@@ -161,6 +161,12 @@ def test_flux_applies_every_folder_behind_the_one_before_it_and_waits_for_steps_
         assert kustomization["spec"]["wait"] == (part.folder.endswith("steps"))
         assert kustomization["spec"]["prune"] is True
         assert all(item.kind == "Job" for item in part.objects) == part.folder.endswith("steps")
+
+
+@every_estate
+def test_the_longest_name_fits_into_the_label_that_flux_writes_it_into(path: Path) -> None:
+    found = folders(shipped(path), "flux", name="n" * LONGEST_NAME)[-1].objects
+    assert max(len(item.manifest["metadata"]["name"]) for item in found) <= 63
 
 
 def test_flux_never_starts_a_failed_job_again_so_none_gives_up() -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from helpers.apps.cli.__main__ import run
 from helpers.domain import names
+from helpers.domain.errors import ExitCode
 from helpers.domain.estate.gitops import GitOps
 from helpers.domain.estate.model import Estate
 from helpers.rendering.gitops import ENGINE_FOLDER, delivered_folders
@@ -164,3 +165,23 @@ def test_render_says_which_folders_there_are(tmp_path: Path, capsys: pytest.Capt
     assert f"{tmp_path / 'out' / '1-consumers' / '1-steps'}: 1 objects" in said
     assert f"{tmp_path / 'out' / ENGINE_FOLDER}: 2 objects" in said
     assert "Terraform" not in said
+
+
+def test_render_says_what_the_project_stops_allowing_because_argo_cd_would_leave_it_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    estate, out = tmp_path / "gpumem.yaml", tmp_path / "out"
+    block = "gitops: {engine: argocd, repo_url: 'https://git.example.com/a/gpus.git', path: gpu}\n"
+    text = EXAMPLE.read_text() + block
+    one_less = text.split("  - name: portal-stt")[0] + block  # the last tenant, alone in its namespace
+    said = []
+    for one in (text, text, one_less, text):
+        estate.write_text(one)
+        assert run(["render", "-f", str(estate), "--output-dir", str(out)]) == 0
+        said.append(capsys.readouterr().err)
+    assert "AppProject" not in said[0] + said[1] + said[3]
+    assert "no longer allows: Namespace portal, everything in namespace portal. Argo CD prunes only" in said[2]
+    assert f"apply {out / ENGINE_FOLDER} after the Applications have synced" in said[2]
+    (out / ENGINE_FOLDER / "2-argocd-project.yaml").write_text("kind: AppProject\n")
+    assert run(["render", "-f", str(estate), "--output-dir", str(out)]) == ExitCode.BAD_INPUT
+    assert "Restore it from Git" in capsys.readouterr().err

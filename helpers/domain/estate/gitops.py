@@ -14,7 +14,7 @@ from helpers.domain.estate.texts import HttpUrl
 Engine = Literal["argocd", "flux"]
 
 # Flux writes a Kustomization's name, which is this name and a folder's, into a label of 63 characters.
-LONGEST_NAME = 40
+LONGEST_NAME = 36
 _OWN_NAMESPACE: dict[Engine, str] = {"argocd": "argocd", "flux": "flux-system"}
 _KEYS_OF: dict[Engine, tuple[str, ...]] = {
     "argocd": ("cluster_url", "ignored_field_managers"),
