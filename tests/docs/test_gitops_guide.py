@@ -48,10 +48,11 @@ def run(line: str, folder: Path) -> str:
 
 def test_the_commands_bring_the_tree_into_the_repository_and_a_second_round_has_nothing_to_say(tmp_path: Path) -> None:
     (tmp_path / "gpumem.yaml").write_text(estate_text())
-    run("git init --quiet --bare --initial-branch=main remote.git", tmp_path)
-    run("git init --quiet --initial-branch=main gpus", tmp_path)
+    run("git init --quiet --bare remote.git", tmp_path)
+    run("git init --quiet gpus", tmp_path)
+    run("git -C gpus symbolic-ref HEAD refs/heads/main", tmp_path)
     run("git -C gpus remote add origin ../remote.git", tmp_path)
-    run("git -C gpus config push.autoSetupRemote true", tmp_path)
+    run("git -C gpus config push.default current", tmp_path)
     for line in COMMANDS.splitlines():
         run(line, tmp_path)
     pushed = run("git -C remote.git ls-tree -r --name-only main", tmp_path).split()
