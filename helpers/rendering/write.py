@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from helpers.domain.errors import InputError
+from helpers.rendering import gpu_operator, talos
 from helpers.rendering.gitops import ENGINE_FOLDER, DeliveredFolder
 from helpers.rendering.manifest_yaml import to_yaml
 from helpers.rendering.objects import WAVE_FOLDERS, Rendered, RenderedObject, Step
 
+FILE_FOLDERS = (gpu_operator.FOLDER, talos.FOLDER)
 INDEX_FILE = ".gpumem-render.json"
 STEPS_FILE = "steps.yaml"
 # `kubectl apply -f FOLDER` goes by file name; what others live in or refer to comes first.
 _EARLY_KINDS = {"Namespace": "0", "PriorityClass": "1", "RuntimeClass": "1", "ServiceAccount": "1", "ConfigMap": "1"}
 _LATE_KINDS = dict.fromkeys(("CronJob", "DaemonSet", "Deployment", "StatefulSet"), "3")
-_TOP = "|".join(map(re.escape, (*WAVE_FOLDERS.values(), ENGINE_FOLDER)))
+_TOP = "|".join(map(re.escape, (*WAVE_FOLDERS.values(), *FILE_FOLDERS, ENGINE_FOLDER)))
 _OURS = re.compile(rf"(?:{_TOP})/(?:[0-9]+-[a-z-]+/)?[^/]+\.yaml")
 
 
@@ -40,6 +42,7 @@ def write_tree(rendered: Rendered, folder: Path, delivery: Sequence[DeliveredFol
         DeliveredFolder(name, rendered.wave(wave).objects) for wave, name in sorted(WAVE_FOLDERS.items())
     ]
     texts = {_file_of(part.folder, item): to_yaml(item.manifest) for part in folders for item in part.objects}
+    texts |= {item.path: item.text for item in rendered.files}
     texts[STEPS_FILE] = to_yaml(_steps(rendered))
     try:
         folder.mkdir(parents=True, exist_ok=True)

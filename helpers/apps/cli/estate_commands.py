@@ -87,12 +87,12 @@ def render(estate_file: Path, output_dir: Path | None, to_stdout: bool) -> None:
         )
     for delivered in delivery:
         click.echo(f"{output_dir / delivered.folder}: {len(delivered.objects)} objects")
-    if delivery:
-        return
-    for wave, folder in WAVE_FOLDERS.items():
+    for wave, folder in () if delivery else WAVE_FOLDERS.items():
         part = rendered.wave(wave)
         if part.objects or part.steps:
             click.echo(f"{output_dir / folder}: {len(part.objects)} objects, {len(part.steps)} steps run by Terraform")
+    for folder in sorted({file.folder for file in rendered.files}):
+        click.echo(f"{output_dir / folder}: {', '.join(f.name for f in rendered.files if f.folder == folder)}")
 
 
 @click.command()
