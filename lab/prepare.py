@@ -11,11 +11,11 @@ from __future__ import annotations
 import sys
 import time
 
-from lab import keda
+from lab import karpenter, keda
 from lab.crds import MODULES, NoCrds, find_crds
 from lab.errors import LabError
 from lab.fake_nvml.build import ensure_library
-from lab.karpenter import ensure_karpenter
+from lab.policy_tools import ACTIONLINT, OPA
 from lab.programs import NoProgram, find_program
 from lab.toolchain import ON_REQUEST, ensure_module, ensure_tools
 
@@ -42,10 +42,11 @@ def main() -> int:
         crds = find_crds(engine, progress)
         if isinstance(crds, NoCrds):
             progress(f"CRDs of {engine} cannot be had, and tests that need them are skipped: {crds.reason}")
-    try:
-        ensure_karpenter(progress)
-    except LabError as error:
-        progress(f"Karpenter cannot be built, and tests that need it are skipped: {error}")
+    for module in (karpenter.MODULE, OPA, ACTIONLINT):
+        try:
+            ensure_module(module, progress)
+        except LabError as error:
+            progress(f"{module.label} cannot be built, and tests that need it are skipped: {error}")
     for name in PROGRAMS_OF_THE_TESTS:
         found = find_program(name, progress)
         if isinstance(found, NoProgram):

@@ -33,6 +33,7 @@ COMMANDS = {
     "recommend": "watchdog_commands",
     "arm": "watchdog_commands",
     "admission": "admission_commands",
+    "plan-check": "plan_commands",
     "lab": "lab_commands",
 }
 
@@ -49,7 +50,7 @@ class _Commands(click.Group):
         if cmd_name not in self.known:
             return None
         module = importlib.import_module(f"helpers.apps.cli.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
 
