@@ -28,7 +28,7 @@ def test_actionlint_has_nothing_to_say() -> None:
     found = built_module(ACTIONLINT)
     if found is None:
         pytest.skip("actionlint is not built here (seconds, once): python -m lab.prepare")
-    command = [found["actionlint"], "-no-color", *FOLDER.glob("*.yaml")]
+    command: list[str | Path] = [found["actionlint"], "-no-color", *FOLDER.glob("*.yaml")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "")
 
