@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 PROJECT = Path(__file__).resolve().parents[1]
 IMAGE_LOCK = PROJECT / "images" / "helpers.lock"
@@ -31,12 +31,12 @@ def image_lock() -> str:
     return "".join(f"{entries[name].rstrip()}\n" for name in sorted(needed()))
 
 
-def needed() -> set[str]:
+def needed() -> set[NormalizedName]:
     """Names of the project's dependencies and, by what is installed here, of all that they need."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     waiting = [Requirement(text) for text in project["dependencies"]]
     waiting = [one for one in waiting if canonicalize_name(one.name) not in NOT_IN_THE_IMAGE]
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[NormalizedName, str]] = set()
     while waiting:
         one = waiting.pop()
         for extra in ("", *one.extras):

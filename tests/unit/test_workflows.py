@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def pull_request(tmp_path: Path) -> Runner:
         "inputs.allow_delete": "kubectl_manifest.tenant-old\n\nkubectl_manifest.tenant-older\n",
         "github.event.pull_request.base.sha || github.event.before": base,
         "github.workspace": str(tmp_path),
-        "secrets.backend_environment": "",
+        "steps.validate.outputs.code": "0",
     }
     return Runner(workflow("estate-review"), "check", tmp_path, values, {"GPUMEM_HOME": str(ROOT)})
 
@@ -122,21 +123,33 @@ def succeeded(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_the_render_diff_is_what_the_commit_changes(pull_request: Runner) -> None:
     assert "valid" in succeeded(pull_request.run("Validate"))
+    assert pull_request.outputs() == {"code": "0"}
+    succeeded(pull_request.run("Base"))
     succeeded(pull_request.run("Render diff"))
     changed = (pull_request.folder / ".gpumem-out" / "render.diff").read_text()
     numbers = [line for line in changed.splitlines() if re.match(r"[+-] .*gpumem", line)]
     assert numbers == ['-            viktorbarzin.me/gpumem: "5k"', '+            viktorbarzin.me/gpumem: "5100"']
 
 
-def test_an_estate_that_is_not_valid_stops_the_job(pull_request: Runner) -> None:
+def test_an_estate_that_is_not_valid_is_said_in_the_comment(pull_request: Runner) -> None:
     (pull_request.folder / "gpumem.yaml").write_text("version: 1\n")
-    assert pull_request.run("Validate").returncode == 2
+    succeeded(pull_request.run("Validate"))
+    assert pull_request.outputs() == {"code": "2"}
+    out = pull_request.folder / ".gpumem-out"
+    (out / "review.md").write_text("**Review**: none.\n")
+    runner = replace(pull_request, values={**pull_request.values, "steps.validate.outputs.code": "2"})
+    succeeded(runner.run("Comment text"))
+    comment = (out / "comment.md").read_text()
+    assert "**Validate**: the estate is not valid" in comment
+    assert "rule:" in comment
+    assert "rendered otherwise" not in comment
 
 
 def test_a_new_estate_has_no_base(pull_request: Runner) -> None:
     values = {**pull_request.values, "github.event.pull_request.base.sha || github.event.before": "0" * 40}
-    runner = Runner(pull_request.document, "check", pull_request.folder, values)
-    succeeded(runner.run("Render diff"))
+    runner = replace(pull_request, values=values)
+    (runner.folder / ".gpumem-out").mkdir()
+    succeeded(runner.run("Base"))
     succeeded(runner.run("Review"))
     assert runner.outputs() == {"code": "0"}
     assert "a new estate" in (runner.folder / ".gpumem-out" / "review.md").read_text()
@@ -144,7 +157,8 @@ def test_a_new_estate_has_no_base(pull_request: Runner) -> None:
 
 @pytest.mark.skipif("review" not in COMMANDS, reason="gpumem review is not on this branch")
 def test_the_review_is_written_and_its_verdict_kept(pull_request: Runner) -> None:
-    succeeded(pull_request.run("Render diff"))
+    (pull_request.folder / ".gpumem-out").mkdir()
+    succeeded(pull_request.run("Base"))
     succeeded(pull_request.run("Review"))
     assert pull_request.outputs()["code"] in ("0", "1")
     assert "llama-swap" in (pull_request.folder / ".gpumem-out" / "review.md").read_text()
@@ -160,17 +174,22 @@ def test_plan_checks_verdict_and_comment(pull_request: Runner) -> None:
     (out / "render.diff").write_text("-a\n+b\n")
     succeeded(pull_request.run("Comment text"))
     comment = (out / "comment.md").read_text()
+    assert "Validate" not in comment
     assert comment.startswith(f"{MARK}\n**Review**: nothing.\n\n**Plan checks**: 10 rules hold.\n")
     assert "~~~~~~diff\n-a\n+b\n" in comment
     assert (pull_request.folder / ".github_step_summary").read_text() == comment
 
 
-@pytest.mark.parametrize(("review", "plan_checks", "code"), [("0", "0", 0), ("1", "0", 1), ("0", "1", 1), ("", "0", 1)])
-def test_the_verdict_is_that_of_both(review: str, plan_checks: str, code: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("validate", "review", "plan_checks", "code"),
+    [("0", "0", "0", 0), ("2", "0", "0", 1), ("0", "1", "0", 1), ("0", "0", "1", 1), ("0", "", "0", 1)],
+)
+def test_the_verdict_is_that_of_all(validate: str, review: str, plan_checks: str, code: int, tmp_path: Path) -> None:
     values = {
         "inputs.estate": "",
         "github.event.pull_request.base.sha || github.event.before": "",
         "github.workspace": "",
+        "steps.validate.outputs.code": validate,
         "steps.review.outputs.code": review,
         "steps.plan_checks.outputs.code || '0'": plan_checks,
     }
