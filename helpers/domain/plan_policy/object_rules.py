@@ -50,6 +50,13 @@ HOST_ALLOWANCES = (
     HostAllowance("DaemonSet", "gpumem-exporter", ("hostPID",), ("/sys/fs/cgroup",)),
     # The kubelet finds device plugins by their sockets in this folder.
     HostAllowance("DaemonSet", "nvidia-device-plugin", (), ("/var/lib/kubelet/device-plugins",)),
+    # The same for drivers of claims, and the runtime reads the devices of a claim there.
+    HostAllowance(
+        "DaemonSet",
+        "gpumem-dra-agent",
+        (),
+        ("/var/lib/kubelet/plugins/gpu.gpumem.io", "/var/lib/kubelet/plugins_registry", "/var/run/cdi"),
+    ),
 )
 
 
