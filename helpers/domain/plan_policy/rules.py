@@ -63,7 +63,7 @@ RULES = (
     ),
     Rule(
         "no-host-access",
-        "Of the host's namespaces and paths, exporter, device plugin and dra-agent use what they need, and nobody else any.",
+        "No pod but exporter, device plugin and dra-agent uses the host's namespaces or paths.",
         "A path of the node outlives the pod and is shared by all of them; the host's namespaces show every process.",
         "Use a volume claim, an emptyDir or an image volume.",
         "resource",
