@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -22,7 +23,7 @@ from lab.programs import NoProgram, Program, Wanted, find_program
 PROJECT = Path(__file__).resolve().parents[1]
 PYTHON_BASE, NODE_BASE = "localhost/gpumem-lab/python:1", "localhost/gpumem-lab/node:1"
 BUILDAH = {"buildah": Wanted(("buildah",), "buildah", ("usr/bin/buildah",), least_version=(1, 23))}
-BOUND_SECONDS = 540.0
+BOUND_SECONDS = 1500.0  # against hanging: half a minute of one core, which a busy machine shares
 _NO_STDLIB = ("site-packages", "test", "idlelib", "lib2to3", "tkinter", "turtledemo", "__pycache__", "config-*")
 _LOADED = re.compile(r"(?:=> )?(/\S+) \(0x")
 
@@ -47,19 +48,26 @@ class Buildah:
             "CONTAINERS_REGISTRIES_CONF": str(self.folder / "registries.conf"),
             "BUILDAH_ISOLATION": "chroot",  # no runtime, no network namespace, no cgroup
         }
-        done = subprocess.run(
+        process = subprocess.Popen(
             [*_with_libraries(self.program), self.program.path, *arguments],
             env=environment,
             cwd=PROJECT,
-            capture_output=True,
-            text=True,
             stdin=subprocess.DEVNULL,
-            timeout=BOUND_SECONDS,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
-        if done.returncode != 0:
-            said = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
-            raise LabError(f"buildah {arguments[0]} failed (exit {done.returncode}):\n{said}")
-        return done.stdout
+        try:
+            said, complaints = process.communicate(timeout=BOUND_SECONDS)
+        finally:
+            if process.poll() is None:  # what runs within the build would go on: the whole session ends
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+        if process.returncode != 0:
+            last = "\n".join((said + complaints).splitlines()[-25:])
+            raise LabError(f"buildah {arguments[0]} failed (exit {process.returncode}):\n{last}")
+        return said
 
     def build(self, target: str, *arguments: str | Path) -> None:
         """The image `localhost/gpumem-TARGET`, on the bases made here."""

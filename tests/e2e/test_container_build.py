@@ -16,6 +16,8 @@ from lab.errors import LabError
 from lab.programs import NoProgram, find_program
 from tests.unit.test_containerfile import HELPERS, ROOT
 
+pytestmark = pytest.mark.timeout(1800)  # a bound against hanging: the build takes a minute of one core
+
 
 @pytest.fixture(scope="module")
 def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
