@@ -13,7 +13,7 @@ from helpers.domain.plan_policy import check, object_rules, plan
 from helpers.domain.plan_policy.rules import RULES
 
 # Tool → the files that are written for it. checkov loads no check from a folder without an `__init__.py`.
-EXPORTS = {"rego": ("gpumem.rego",), "checkov": ("gpumem_plan_rules.py", "__init__.py")}
+EXPORTS = {"rego": ("gpumem.rego", "gpumem_plan.rego"), "checkov": ("gpumem_plan_rules.py", "__init__.py")}
 _TEMPLATES = Path(__file__).with_name("plan_policies")
 
 

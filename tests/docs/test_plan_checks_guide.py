@@ -47,5 +47,6 @@ def test_its_gpumem_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert sorted(path.name for path in Path("policy").iterdir()) == [
         "__init__.py",
         "gpumem.rego",
+        "gpumem_plan.rego",
         "gpumem_plan_rules.py",
     ]

@@ -107,6 +107,15 @@ def test_every_module_of_the_helpers_is_there_and_loads(built: Buildah, containe
     assert built.run("run", container, "--", "python", "-c", code).strip() == "True"
 
 
+def test_what_is_no_python_is_there_as_well(built: Buildah, container: str) -> None:
+    exported = built.run(
+        "run", container, "--", "gpumem", "plan-check", "--export", "rego", "--output-dir", "/tmp/rules"
+    )
+    assert "/tmp/rules/gpumem.rego" in exported.splitlines()
+    code = "from helpers.rendering.templates import MANIFESTS; print(any(MANIFESTS.rglob('*.j2')))"
+    assert built.run("run", container, "--", "python", "-c", code).strip() == "True"
+
+
 def test_the_coordinators_clients_of_bullmq_are_complete(built: Buildah, container: str) -> None:
     code = (
         "import os; from pathlib import Path; from helpers.adapters.bullmq_clients.hands import check_clients; "

@@ -94,7 +94,7 @@ def test_opa_says_the_same_of_them(first: Documents, tmp_path: Path) -> None:
     found = built_module(OPA)
     if found is None:
         pytest.skip("Open Policy Agent is not built here (two minutes, once): python -m lab.prepare")
-    assert cli.run(["plan-check", "--export", "rego", "--output-dir", str(tmp_path)]) == 0
+    assert cli.run(["plan-check", "--export", "rego", "--output-dir", str(tmp_path / "rules")]) == 0
     (tmp_path / "plans.json").write_text(
         json.dumps([{"path": f"{place}-{stack}", "contents": first[stack]} for place, stack in enumerate(STACKS)])
     )
