@@ -98,17 +98,9 @@ def test_opa_says_the_same_of_them(first: Documents, tmp_path: Path) -> None:
     (tmp_path / "plans.json").write_text(
         json.dumps([{"path": f"{place}-{stack}", "contents": first[stack]} for place, stack in enumerate(STACKS)])
     )
-    command: list[str | Path] = [
-        found["opa"],
-        "eval",
-        "-d",
-        tmp_path / "gpumem.rego",
-        "-i",
-        tmp_path / "plans.json",
-        "-f",
-        "raw",
-    ]
-    done = subprocess.run([*command, "data.main.deny"], check=True, capture_output=True, text=True, timeout=60)
+    files: tuple[str | Path, ...] = ("--data", tmp_path / "rules", "--input", tmp_path / "plans.json")
+    command = [found["opa"], "eval", *files, "--format", "raw", "data.main.deny"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     assert json.loads(done.stdout) == []
 
 
