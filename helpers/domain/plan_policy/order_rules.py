@@ -84,13 +84,12 @@ def _seated(plan: Plan, rule: str, capacity: PlannedCapacity) -> Iterator[Findin
 
 
 def is_consumer(change: Change) -> bool:
-    """Whether it is a pod that asks for an extended resource, or a step that gives a workload budget or replicas."""
+    """Whether its pods ask for an extended resource or have a claim, or it is a step for budget or replicas."""
     if change.arguments in CONSUMER_STEPS:
         return True
     for _, pod in pod_specs(change.manifest or {}):
-        for _, resources in _resources(pod):
-            if any("/" in name for name in resources):
-                return True
+        if pod.get("resourceClaims") or any("/" in name for _, resources in _resources(pod) for name in resources):
+            return True
     return False
 
 
