@@ -156,7 +156,7 @@ def _python(root: Path) -> None:
     # A shared build finds its own library by a path of this machine; in the image the loader's usual folder has it.
     for library in (prefix / "lib").glob("libpython*.so*"):
         shutil.copy(library, root / "usr/lib")
-    # Wheels bring their own libraries, but for those that every Debian has: the C runtime's and, by way of Node's, C++'s.
+    # Wheels bring their libraries, but for those that every Debian has: C++'s (by way of Node's) and the C runtime's.
     _libraries(root, [Path(found) for found in (shutil.which("node"),) if found])
     (libc,) = {one for one in _loaded([Path(sys.executable).resolve()]) if one.name.startswith("libc.so")}
     for name in ("librt.so.1", "libdl.so.2", "libpthread.so.0", "libutil.so.1", "libresolv.so.2"):
