@@ -25,6 +25,7 @@ COMMANDS = {
     "release": "tenant_commands",
     "restore": "tenant_commands",
     "exporter": "exporter_commands",
+    "dra-agent": "dra_commands",
     "coordinator": "coordinator_commands",
     "manager": "manager_commands",
     "gpu": "gpu_commands",
