@@ -49,7 +49,7 @@ class Buildah:
             "BUILDAH_ISOLATION": "chroot",  # no runtime, no network namespace, no cgroup
         }
         process = subprocess.Popen(
-            [*_with_libraries(self.program), self.program.path, *arguments],
+            [*_apart(self.program), self.program.path, *arguments],
             env=environment,
             cwd=PROJECT,
             stdin=subprocess.DEVNULL,
@@ -94,10 +94,11 @@ def find_buildah(folder: Path) -> Buildah | NoProgram:
     return Buildah(found, folder)
 
 
-def _with_libraries(program: Program) -> list[str]:
-    """What starts an unpacked buildah: it starts itself again with an empty environment, so a path in it does not do.
+def _apart(program: Program) -> list[str]:
+    """What starts buildah in a mount namespace of its own: what it mounts and leaves ends with it.
 
-    In a mount namespace of its own, the libraries that came with it lie beside the machine's.
+    An unpacked one starts itself again with an empty environment, so a path to its libraries there does not do: in
+    that namespace they lie beside the machine's.
     """
     unpacked = [Path(folder) for folder in program.env.get("LD_LIBRARY_PATH", "").split(os.pathsep) if folder]
     mounts = [
@@ -105,8 +106,6 @@ def _with_libraries(program: Program) -> list[str]:
         for folder in unpacked
         if folder.parent.match("usr/lib") and Path("/usr/lib", folder.name).is_dir()
     ]
-    if not mounts:
-        return []
     return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", "\n".join([*mounts, 'exec "$@"']), "buildah"]
 
 
