@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import time
 
-from lab import karpenter, keda
+from lab import argocd, karpenter, keda
 from lab.crds import MODULES, NoCrds, find_crds
 from lab.errors import LabError
 from lab.fake_nvml.build import ensure_library
@@ -44,7 +44,7 @@ def main() -> int:
         crds = find_crds(engine, progress)
         if isinstance(crds, NoCrds):
             progress(f"CRDs of {engine} cannot be had, and tests that need them are skipped: {crds.reason}")
-    for module in (karpenter.MODULE, OPA, ACTIONLINT):
+    for module in (karpenter.MODULE, argocd.MODULE, OPA, ACTIONLINT):
         try:
             ensure_module(module, progress)
         except LabError as error:
