@@ -41,7 +41,7 @@ check: setup lint types ## lint + types + import contracts + the fast tests
 	@$(BIN)/pytest -q tests/unit tests/cases tests/docs tests/synth -m "not lab and not terraform"
 
 test: ## Every test, with the control plane; what CI runs
-	@./lab/setup.sh --with-node --with-queues --with-postgres --with-chromium --with-kfp
+	@./lab/setup.sh --with-node --with-queues --with-postgres --with-chromium --with-kfp --with-checkov
 	@$(BIN)/python -m lab.prepare
 	@$(MAKE) --no-print-directory lint types
 	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -62,4 +62,4 @@ bench: setup ## Benchmarks; each prints one JSON line
 	@for file in bench/*.py; do $(BIN)/python $$file || exit 1; done
 
 clean: demo-down ## Remove everything that was installed or built here (the tool cache stays)
-	@rm -rf .venv .venv-kfp .lab node_modules helpers/adapters/bullmq_clients/*/node_modules cdktf.out .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-kfp .venv-checkov .lab node_modules helpers/adapters/bullmq_clients/*/node_modules cdktf.out .mypy_cache .ruff_cache .hypothesis

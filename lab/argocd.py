@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.toolchain import TOOLS, ToolModule, built_module, ensure_module
+from lab.toolchain import TOOLS, ToolModule, built_module
 
 MODULE = ToolModule(
     "Argo CD's sync engine",
@@ -39,15 +38,6 @@ class Sync:
     phase: str
     message: str
     objects: tuple[SyncedObject, ...]
-
-
-def ensure_argocd_sync(progress: Callable[[str], None]) -> Path:
-    """The program, built where the cache has none.
-
-    Raises:
-        LabError: There is no Go, or the build failed.
-    """
-    return ensure_module(MODULE, progress)["argocd-sync"]
 
 
 def built_argocd_sync() -> Path | None:

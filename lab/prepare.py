@@ -11,12 +11,11 @@ from __future__ import annotations
 import sys
 import time
 
-from lab import keda
-from lab.argocd import ensure_argocd_sync
+from lab import argocd, karpenter, keda
 from lab.crds import MODULES, NoCrds, find_crds
 from lab.errors import LabError
 from lab.fake_nvml.build import ensure_library
-from lab.karpenter import ensure_karpenter
+from lab.policy_tools import ACTIONLINT, OPA
 from lab.programs import NoProgram, find_program
 from lab.real_kubelet.containerd import containerd_with_cdi
 from lab.toolchain import ON_REQUEST, ensure_module, ensure_tools
@@ -45,11 +44,11 @@ def main() -> int:
         crds = find_crds(engine, progress)
         if isinstance(crds, NoCrds):
             progress(f"CRDs of {engine} cannot be had, and tests that need them are skipped: {crds.reason}")
-    for name, ensure in (("Karpenter", ensure_karpenter), ("Argo CD's sync engine", ensure_argocd_sync)):
+    for module in (karpenter.MODULE, argocd.MODULE, OPA, ACTIONLINT):
         try:
-            ensure(progress)
+            ensure_module(module, progress)
         except LabError as error:
-            progress(f"{name} cannot be built, and tests that need it are skipped: {error}")
+            progress(f"{module.label} cannot be built, and tests that need it are skipped: {error}")
     for name in PROGRAMS_OF_THE_TESTS:
         found = find_program(name, progress)
         if isinstance(found, NoProgram):

@@ -2,8 +2,8 @@
 # Installs what the project needs into its own folders: .venv (Python), with --with-node node_modules
 # (the cdktf CLI), with --with-queues the coordinator's BullMQ clients and a redis-server, with
 # --with-postgres a PostgreSQL for the manager, with --with-chromium a browser for its page, with --with-kfp
-# Kubeflow's compiler, in an environment of its own: its pins and ours exclude each other. Called by `make setup`;
-# safe to run again. Names a missing prerequisite and how to get it.
+# Kubeflow's compiler, with --with-checkov checkov, each in an environment of its own: their pins and ours exclude
+# each other. Called by `make setup`; safe to run again. Names a missing prerequisite and how to get it.
 set -eu
 cd "$(dirname "$0")/.."
 arguments="$*"
@@ -81,13 +81,18 @@ fi
 if wants --with-chromium; then
     .venv/bin/python -c 'from lab.programs import require_program; require_program("chromium", print)'
 fi
+apart() { # apart NAME "what it is": lab/NAME/requirements.lock into .venv-NAME
+    lock=$(cksum <"lab/$1/requirements.lock")
+    [ "$(cat ".venv-$1/.installed" 2>/dev/null)" = "$lock" ] && return
+    step "$2 into .venv-$1"
+    [ -x ".venv-$1/bin/python" ] || "$python" -m venv ".venv-$1"
+    ".venv-$1/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "lab/$1/requirements.lock"
+    printf '%s' "$lock" >".venv-$1/.installed"
+}
 if wants --with-kfp; then
-    lock=$(cksum <lab/kfp/requirements.lock)
-    if [ "$(cat .venv-kfp/.installed 2>/dev/null)" != "$lock" ]; then
-        step "Kubeflow's compiler into .venv-kfp"
-        [ -x .venv-kfp/bin/python ] || "$python" -m venv .venv-kfp
-        .venv-kfp/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r lab/kfp/requirements.lock
-        printf '%s' "$lock" >.venv-kfp/.installed
-    fi
+    apart kfp "Kubeflow's compiler"
+fi
+if wants --with-checkov; then
+    apart checkov "checkov"
 fi
 step "project set up in .venv"

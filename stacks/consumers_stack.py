@@ -8,6 +8,8 @@ from cdktf import TerraformOutput, TerraformStack
 from constructs import Construct
 
 from helpers.domain.estate.model import Estate
+from helpers.domain.ledger import build_ledger
+from helpers.domain.plan_policy.plan import SEATED_OUTPUT
 from helpers.rendering.objects import Rendered
 from stacks.constructs.backend import add_backend
 from stacks.constructs.composition import compose
@@ -29,4 +31,10 @@ class ConsumersStack(TerraformStack):
             "budgets_mib",
             value={tenant.name: tenant.budget_mib for tenant in estate.tenants},
             description="MiB that one pod of each tenant may use",
+        )
+        TerraformOutput(
+            self,
+            SEATED_OUTPUT,
+            value={entry.node.name: entry.always_on_mib for entry in build_ledger(estate).nodes},
+            description="MiB that always-on tenants hold, by node entry: what a plan check compares with the capacity",
         )

@@ -35,6 +35,7 @@ COMMANDS = {
     "recommend": "watchdog_commands",
     "arm": "watchdog_commands",
     "admission": "admission_commands",
+    "plan-check": "plan_commands",
     "lab": "lab_commands",
 }
 
