@@ -29,6 +29,7 @@ RULE_MODULES = [
         "estate.coordinator",
         "estate.demand_gates",
         "estate.gate_checks",
+        "estate.health",
         "estate.lane_checks",
         "estate.lease_checks",
         "estate.framework",

@@ -33,6 +33,8 @@ COMMANDS = {
     "recommend": "watchdog_commands",
     "arm": "watchdog_commands",
     "admission": "admission_commands",
+    "doctor": "doctor_commands",
+    "health": "health_commands",
     "lab": "lab_commands",
 }
 
