@@ -15,11 +15,14 @@ from typing import Any
 
 import pytest
 
+from helpers.domain import names
 from helpers.domain.doctor.facts import Thresholds
 from helpers.domain.watchdog.rights import WATCHDOG_LEASE
 from helpers.ports.cluster import ObjectRef
 from helpers.services.doctor import Question
 from lab.api import STRATEGIC_PATCH
+from lab.nodes import BARE_LABEL, bare_node
+from lab.state import LabNode
 from lab.waiting import wait_for
 from tests.fixtures.doctor_lab import NODE, Ward
 
@@ -34,13 +37,17 @@ Act = Callable[[Ward], Any]
 
 @dataclass(frozen=True)
 class Fault:
-    """`plant` makes it; doctor then finds `ids` and nothing else. `mend` None: what is printed does it."""
+    """`plant` makes it; doctor then finds `ids` and nothing else. `mend` None: what is printed does it.
+
+    `undo` brings the estate back where mending changed it.
+    """
 
     ids: tuple[str, ...]
     plant: Act
     mend: Act | None = None
     evidence: str = ""
     question: Question | None = None
+    undo: Act = lambda _: None
 
 
 def status(patch: list[dict[str, Any]]) -> Act:
@@ -114,6 +121,15 @@ def overflow(ward: Ward) -> None:
     wait_for(lambda: "Insufficient" in json.dumps(ward.cluster.list(ObjectRef("v1", "Pod", namespace="portal"))))
 
 
+def sick_node(ward: Ward) -> None:
+    """A machine like the other, whose kubelet has never reported."""
+    labels = {"nvidia.com/gpu.present": "true", "nvidia.com/device-plugin.config": NODE}
+    node = bare_node(LabNode("sick", labels, {"nvidia.com/gpu": 8, RESOURCE: 14000}, "bare"), 1)
+    del node["metadata"]["labels"][BARE_LABEL]
+    node["status"]["conditions"][-1]["status"] = "False"
+    ward.lab.api().post("/api/v1/nodes", node)
+
+
 def failed_job(ward: Ward) -> None:
     found = ward.cluster.get(ObjectRef("batch/v1", "CronJob", "gpumem-capacity-assert", "nvidia"))
     assert found is not None
@@ -161,6 +177,17 @@ def second_owner(manager: str, *, with_budget: bool) -> Act:
 
     return run
 
+
+EXPORTER_ELSEWHERE = (
+    "kubectl -n nvidia patch daemonset gpumem-exporter-t4-node --type=merge -p "
+    '\'{"spec":{"template":{"spec":{"nodeSelector":{"place":%s}}}}}\''
+)
+
+OLD_NAME = (
+    "kubectl -n immich patch deployment immich-server --type=json -p "
+    '\'[{"op":"remove","path":"/spec/template/spec/containers/0/resources/limits/nvidia.com~1gpu"},'
+    '{"op":"add","path":"/spec/template/spec/containers/0/resources/limits/nvidia.com~1gpu.shared","value":"1"}]\''
+)
 
 FAULTS = {
     "the server is another version": Fault(
@@ -242,12 +269,9 @@ FAULTS = {
     ),
     "no exporter on the node": Fault(
         ("exporter-missing",),
-        shell(
-            f"kubectl taint node {NODE} maintenance=yes:NoExecute --overwrite && kubectl -n nvidia wait "
-            "--for=delete pod -l app.kubernetes.io/name=gpumem-exporter"
-            f"&& kubectl cordon {NODE} && kubectl taint node {NODE} maintenance-"
-        ),
-        shell(f"kubectl uncordon {NODE}"),
+        shell(EXPORTER_ELSEWHERE % '"elsewhere"'),
+        shell(EXPORTER_ELSEWHERE % "null"),
+        "it has no pod there",
     ),
     "the watchdog is gone": Fault(("watchdog-absent",), shell("kubectl -n nvidia delete deployment gpumem-watchdog")),
     "the watchdog was scaled to zero": Fault(
@@ -266,6 +290,7 @@ FAULTS = {
         declare("  dry_run: true #", "  dry_run: false #"),
         "watchdog.dry_run is true: it frees nothing",
         Question(thresholds=Thresholds(dry_run_days=0)),
+        declare("  dry_run: false #", "  dry_run: true #"),
     ),
     "the capacity job is suspended": Fault(
         ("capacity-job-suspended",),
@@ -298,8 +323,8 @@ FAULTS = {
     "a tenant's workload is gone": Fault(("workload-absent",), shell("kubectl -n frigate delete statefulset frigate")),
     "the estate names a container that is not there": Fault(
         ("container-absent",),
-        edit("name: immich-server, container: main", "name: immich-server, container: mian"),
-        edit("name: immich-server, container: mian", "name: immich-server, container: main"),
+        declare("name: immich-server, container: main", "name: immich-server, container: mian"),
+        declare("name: immich-server, container: mian", "name: immich-server, container: main"),
         "has no container mian; it has main",
     ),
     "somebody wrote another budget": Fault(
@@ -310,6 +335,23 @@ FAULTS = {
         second_owner("argocd", with_budget=True),
         second_owner("argocd", with_budget=False),
         "the budget is owned by argocd and gpumem-budget",
+    ),
+    "the share has another name now": Fault(
+        ("resource-renamed",),
+        shell(OLD_NAME),
+        evidence="asks for nvidia.com/gpu.shared; nodes[t4-node] offers nvidia.com/gpu",
+        undo=shell("gpumem budget set immich-server --force"),
+    ),
+    "the kubelet is silent": Fault(
+        ("node-not-ready",),
+        sick_node,
+        shell("kubectl delete node sick && kubectl delete pod -A --force --field-selector spec.nodeName=sick"),
+    ),
+    "nobody leads the capacity watch": Fault(
+        ("capacity-watch-no-leader",),
+        lambda ward: ward.lead(names.CAPACITY_LEASE, holder=""),
+        lambda ward: ward.lead(names.CAPACITY_LEASE),
+        "nobody holds it, though replicas are ready",
     ),
     "a tenant was released and forgotten": Fault(
         ("tenant-released",),
@@ -338,5 +380,6 @@ def test_the_fault_is_found_mended_and_gone(about: str, ward: Ward) -> None:
         assert finding.command, "no command, and no mend in the case"
         shell(finding.command)(ward)
     wait_for(lambda: not ward.findings(fault.question))
+    fault.undo(ward)
     ward.calm()
     assert ward.findings() == ()
