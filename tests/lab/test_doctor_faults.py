@@ -62,6 +62,12 @@ def shell(command: str) -> Act:
     return run
 
 
+def shares(count: str) -> Act:
+    """What the device plugin offers; capacity too, from which a kubelet copies."""
+    fields = ("capacity", "allocatable")
+    return status([{"op": "replace", "path": f"/status/{f}/nvidia.com~1gpu", "value": count} for f in fields])
+
+
 def edit(old: str, new: str) -> Act:
     """Changes the estate file."""
 
@@ -232,8 +238,8 @@ FAULTS = {
     ),
     "the plugin offers other shares": Fault(
         ("shares-differ",),
-        status([{"op": "replace", "path": "/status/allocatable/nvidia.com~1gpu", "value": "4"}]),
-        status([{"op": "replace", "path": "/status/allocatable/nvidia.com~1gpu", "value": "8"}]),
+        shares("4"),
+        shares("8"),
         "allocatable nvidia.com/gpu is 4; the estate has 1 card(s) in 8 shares, 8",
     ),
     "two effects of one taint": Fault(

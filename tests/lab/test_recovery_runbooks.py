@@ -72,7 +72,8 @@ def plugin_daemon_set(name: str) -> dict[str, Any]:
 
 
 def offer(ward: Ward, shares: str) -> None:
-    ward.patch(f"/api/v1/nodes/{NODE}/status", {"status": {"allocatable": {"nvidia.com/gpu": shares}}})
+    shown = {"nvidia.com/gpu": shares}
+    ward.patch(f"/api/v1/nodes/{NODE}/status", {"status": {"capacity": shown, "allocatable": shown}})
 
 
 def test_the_device_plugin_is_restarted(ward: Ward) -> None:
