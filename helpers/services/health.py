@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from helpers.domain.demand_gates.rules import is_gated
 from helpers.domain.errors import ClusterError
 from helpers.domain.estate.health import Health, Probe
 from helpers.domain.estate.model import Estate
@@ -50,7 +51,8 @@ def observe_health(ports: HealthPorts, estate: Estate, tenant: Tenant) -> Tenant
     return TenantHealth(
         tenant=tenant.name,
         observed_at=ports.clock.now_at(),
-        wanted_pods_count=estate.pods_count(tenant),
+        # A demand gate may have closed it, and rightly.
+        wanted_pods_count=0 if is_gated(estate, tenant.name) else estate.pods_count(tenant),
         budget_mib=tenant.budget_mib,
         pods=found,
     )

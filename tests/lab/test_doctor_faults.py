@@ -348,6 +348,14 @@ FAULTS = {
         evidence="asks for nvidia.com/gpu.shared; nodes[t4-node] offers nvidia.com/gpu",
         undo=shell("gpumem budget set immich-server --force"),
     ),
+    "a rollout would need a second place": Fault(
+        ("rollout-stuck",),
+        shell(
+            "kubectl -n immich patch deployment immich-server --type=merge -p "
+            '\'{"spec":{"strategy":{"type":"RollingUpdate"}}}\''
+        ),
+        evidence="starts 1 more pod(s) before an old one ends, and no node has 1800 MiB left (700)",
+    ),
     "the kubelet is silent": Fault(
         ("node-not-ready",),
         sick_node,

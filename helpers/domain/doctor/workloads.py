@@ -12,7 +12,7 @@ from helpers.domain.doctor.commands import apply_objects, gpumem, kubectl_patch
 from helpers.domain.doctor.facts import DoctorFacts, Manifest, ObjectName
 from helpers.domain.doctor.finding import Finding, Severity
 from helpers.domain.estate.checks import did_you_mean
-from helpers.domain.estate.tenants import Tenant
+from helpers.domain.estate.tenants import Strategy, Tenant
 from helpers.domain.quantity import Quantity
 
 _REQUESTS, _LIMITS = "requests", "limits"
@@ -35,6 +35,7 @@ def workloads(facts: DoctorFacts) -> Iterator[Finding]:
             yield _no_container(tenant, found)
             continue
         yield from _released(facts, tenant, found)
+        yield from _surges(facts, tenant, found)
         renamed = _renamed(facts, tenant, found)
         if renamed is not None:
             yield renamed
@@ -90,6 +91,28 @@ def _released(facts: DoctorFacts, tenant: Tenant, found: Manifest) -> Iterator[F
             "bring it back, or take it out of the estate",
             gpumem(facts, "restore", tenant.name),
         )
+
+
+def _surges(facts: DoctorFacts, tenant: Tenant, found: Manifest) -> Iterator[Finding]:
+    """A Deployment that cannot roll: it starts the new pod first, and nothing has room for one."""
+    strategy = found["spec"].get("strategy")
+    if tenant.workload.kind != "Deployment" or not strategy:
+        return
+    live = tenant.model_copy(update={"strategy": Strategy.model_validate(strategy)})
+    nodes = facts.nodes_of(facts.estate.node(tenant.node))
+    room_mib = max(((node.facts.allocatable_mib or 0) - facts.held_mib(node.name) for node in nodes), default=0)
+    if live.rolls_without_room() or room_mib >= tenant.budget_mib or not nodes:
+        return
+    recreate = {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}}
+    yield Finding(
+        "rollout-stuck",
+        Severity.WARNING,
+        f"tenant {tenant.name}",
+        f"{name_of(tenant)} starts {live.surge_count()} more pod(s) before an old one ends, and no node has "
+        f"{tenant.budget_mib} MiB left ({room_mib}): its next rollout hangs",
+        "let the old pod end first, in its owner's manifest too",
+        kubectl_patch(name_of(tenant), recreate),
+    )
 
 
 def _renamed(facts: DoctorFacts, tenant: Tenant, found: Manifest) -> Finding | None:
