@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from helpers.domain.errors import InputError
-from helpers.domain.estate.checks import did_you_mean
 from helpers.rendering.manifest_yaml import to_yaml
 from helpers.rendering.objects import WAVE_FOLDERS, Rendered, RenderedObject, Step
 
@@ -49,25 +48,10 @@ def write_tree(rendered: Rendered, folder: Path) -> list[Path]:
     return [Path(name) for name in sorted(texts)]
 
 
-def to_stream(rendered: Rendered, only: Sequence[str] = ()) -> str:
-    """Objects as one stream of YAML documents, in dependency order; steps are not in it.
-
-    `only`: these alone, as `Kind/name` or `Kind/namespace/name`; empty: all.
-
-    Raises:
-        InputError: nothing of that name is rendered; names the closest.
-    """
-    objects = {_path_of(item): item for item in rendered.ordered() if isinstance(item, RenderedObject)}
-    for wanted in only:
-        if wanted not in objects:
-            raise InputError(f"--only {wanted}: the estate renders no such object; {did_you_mean(wanted, objects)}")
-    chosen = (item for path, item in objects.items() if not only or path in only)
-    return "".join(f"---\n{to_yaml(item.manifest)}" for item in chosen)
-
-
-def _path_of(item: RenderedObject) -> str:
-    metadata = item.manifest["metadata"]
-    return "/".join(part for part in (item.kind, metadata.get("namespace"), metadata["name"]) if part)
+def to_stream(rendered: Rendered) -> str:
+    """All objects as one stream of YAML documents, in dependency order; steps are not in it."""
+    documents = [to_yaml(item.manifest) for item in rendered.ordered() if isinstance(item, RenderedObject)]
+    return "".join(f"---\n{document}" for document in documents)
 
 
 def _file_of(item: RenderedObject) -> str:

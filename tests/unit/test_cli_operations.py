@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from helpers.apps.cli import __main__ as cli
 from helpers.apps.cli import doctor_commands, tenant_commands
@@ -87,7 +88,7 @@ FOUND = (
 @pytest.mark.parametrize(
     ("found", "code"), [(FOUND, ExitCode.CHECK_FAILED), (FOUND[1:], ExitCode.OK), ((), ExitCode.OK)]
 )
-@pytest.mark.parametrize("output", ["table", "json", "markdown"])
+@pytest.mark.parametrize("output", ["table", "json", "yaml", "markdown"])
 def test_doctor_says_what_it_found_and_only_an_error_fails(
     found: tuple[Finding, ...],
     code: ExitCode,
@@ -99,8 +100,9 @@ def test_doctor_says_what_it_found_and_only_an_error_fails(
     monkeypatch.setattr("helpers.services.doctor.examine", lambda *_: found)
     assert cli.run(["doctor", "-o", output, "-f", FILE]) == code
     shown = capsys.readouterr().out
-    if output == "json":
-        assert [one["id"] for one in json.loads(shown)] == [one.id for one in found]
+    if output in ("json", "yaml"):
+        read = json.loads(shown) if output == "json" else yaml.safe_load(shown)
+        assert [(one["id"], one["severity"]) for one in read] == [(one.id, one.severity.value) for one in found]
     elif not found:
         assert shown == "nothing found (5 tenants, 1 node entries)\n"
     else:

@@ -102,7 +102,7 @@ def doctor(
             question,
             progress.still,
         )
-    if not emit_data([asdict(finding) for finding in found], output):
+    if not emit_data([asdict(one) | {"severity": one.severity.value} for one in found], output):
         click.echo(_text(found, estate, output))
     failed = any(finding.severity is Severity.ERROR for finding in found)
     return int(ExitCode.CHECK_FAILED if failed else ExitCode.OK)

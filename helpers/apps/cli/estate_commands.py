@@ -13,6 +13,7 @@ from helpers.apps.cli.output import coloured, emit_data, output_option
 from helpers.apps.cli.report_text import comparison_text, report_text
 from helpers.domain.ledger import build_ledger
 from helpers.domain.report import compare, static_report
+from helpers.rendering.chosen import chosen_stream
 from helpers.rendering.estate_file import estate_schema, load_estate
 from helpers.rendering.objects import WAVE_FOLDERS
 from helpers.rendering.render import render as render_estate
@@ -74,7 +75,7 @@ def render(estate_file: Path, output_dir: Path | None, to_stdout: bool, only: tu
         click.echo(warning.text(), err=True)
     rendered = render_estate(estate)
     if output_dir is None:
-        click.echo(to_stream(rendered, only), nl=False)
+        click.echo(chosen_stream(rendered, only) if only else to_stream(rendered), nl=False)
         return
     write_tree(rendered, output_dir)
     for wave, folder in WAVE_FOLDERS.items():
