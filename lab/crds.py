@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -25,6 +26,8 @@ from lab.toolchain import check_go
 DOWNLOAD_BOUND_SECONDS = 300.0
 SERVED_BOUND_SECONDS = 30.0
 POLL_SECONDS = 0.1
+# libyaml is ten times faster: Argo CD's definitions are two megabytes.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Progress = Callable[[str], None]
 
 
@@ -58,6 +61,24 @@ MODULES: dict[str, CrdModule] = {
         "v1.13.0",
         "h1:NkFC6jM0JjnHMrIVCpmX0j5Gl2kGv9CV96oqvkExV4k=",
         ("pkg/apis/crds/karpenter.k8s.aws_*.yaml",),
+    ),
+    "argocd": CrdModule(
+        "github.com/argoproj/argo-cd/v3",
+        "v3.4.0",
+        "h1:yZwfaOIzE/aQTA52mOfeZQbribmyxKYvMgirQja4eX0=",
+        ("manifests/crds/*-crd.yaml",),
+    ),
+    "flux-kustomize": CrdModule(
+        "github.com/fluxcd/kustomize-controller",
+        "v1.7.3",
+        "h1:SzNnGn/4ObAPEHHleM5U7y/AKxKXph3Vj6ZhteeXw8M=",
+        ("config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml",),
+    ),
+    "flux-source": CrdModule(
+        "github.com/fluxcd/source-controller",
+        "v1.8.0",
+        "h1:h549HUCBEG4jGs3uFYfb2+/XhJjcz+pvB8VG4mdSYDw=",
+        ("config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml",),
     ),
     # v1beta2 is there since 0.15; the module proxy serves this version and not every other.
     "kueue": CrdModule(
@@ -127,7 +148,7 @@ def _definitions(module: CrdModule, folder: Path) -> Iterator[Object]:
     if not files:
         raise LabError(f"{module.path}@{module.version} has no file {' or '.join(module.files)}: correct lab/crds.py")
     for file in files:
-        for document in yaml.safe_load_all(file.read_text(encoding="utf-8")):
+        for document in yaml.load_all(file.read_text(encoding="utf-8"), _Loader):
             if document and document["kind"] == "CustomResourceDefinition":
                 yield document
 

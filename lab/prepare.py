@@ -12,6 +12,7 @@ import sys
 import time
 
 from lab import keda
+from lab.argocd import ensure_argocd_sync
 from lab.crds import MODULES, NoCrds, find_crds
 from lab.errors import LabError
 from lab.fake_nvml.build import ensure_library
@@ -44,10 +45,11 @@ def main() -> int:
         crds = find_crds(engine, progress)
         if isinstance(crds, NoCrds):
             progress(f"CRDs of {engine} cannot be had, and tests that need them are skipped: {crds.reason}")
-    try:
-        ensure_karpenter(progress)
-    except LabError as error:
-        progress(f"Karpenter cannot be built, and tests that need it are skipped: {error}")
+    for name, ensure in (("Karpenter", ensure_karpenter), ("Argo CD's sync engine", ensure_argocd_sync)):
+        try:
+            ensure(progress)
+        except LabError as error:
+            progress(f"{name} cannot be built, and tests that need it are skipped: {error}")
     for name in PROGRAMS_OF_THE_TESTS:
         found = find_program(name, progress)
         if isinstance(found, NoProgram):

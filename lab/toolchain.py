@@ -56,13 +56,15 @@ REPORT_EVERY_SECONDS = 10.0
 class ToolModule:
     """Programs that are pinned together: the folder with their go.mod and go.sum, package by name, and linking.
 
-    Each has a module graph of its own: all together they could not be pinned.
+    Each has a module graph of its own: all together they could not be pinned. `sources`: files of the folder that
+    are compiled, beside what the lock names.
     """
 
     label: str
     folder: Path
     packages: Mapping[str, str]
     linker_flags: str = "-s -w"
+    sources: tuple[str, ...] = ()
 
 
 KUBERNETES = ToolModule(f"Kubernetes {KUBERNETES_VERSION}", TOOLS, PACKAGES, LINKER_FLAGS)
@@ -80,7 +82,7 @@ def cache_root() -> Path:
 def tools_folder(module: ToolModule = KUBERNETES) -> Path:
     """Where the programs of this checkout's lock live; it need not exist yet."""
     digest = hashlib.sha256()
-    for part in ("go.mod", "go.sum"):
+    for part in ("go.mod", "go.sum", *module.sources):
         digest.update((module.folder / part).read_bytes())
     digest.update(module.linker_flags.encode())
     return cache_root() / "lab-tools" / digest.hexdigest()[:16]

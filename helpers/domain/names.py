@@ -29,6 +29,11 @@ ENV_NAMESPACE = "GPUMEM_NAMESPACE"
 CAPACITY_CONFIG_PATH = f"/etc/gpumem/{CAPACITY_CONFIG_KEY}"
 CAPACITY_METRICS_PORT = 9410
 
+# Accounts of the Jobs that run steps where Git delivers (ADR 0021); `capacity assert` runs as the capacity helper.
+GATE_SERVICE_ACCOUNT = "gpumem-gate"
+BUDGET_SERVICE_ACCOUNT = "gpumem-budget"
+REPLICAS_SERVICE_ACCOUNT = "gpumem-replicas"
+
 EXPORTER_SERVICE_ACCOUNT = "gpumem-exporter"
 EXPORTER_PORT = 9836
 

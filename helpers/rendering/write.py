@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from helpers.domain.errors import InputError
 from helpers.rendering import gpu_operator, talos
+from helpers.rendering.gitops import ENGINE_FOLDER, DeliveredFolder
 from helpers.rendering.manifest_yaml import to_yaml
 from helpers.rendering.objects import WAVE_FOLDERS, Rendered, RenderedObject, Step
 
@@ -17,10 +19,14 @@ STEPS_FILE = "steps.yaml"
 # `kubectl apply -f FOLDER` goes by file name; what others live in or refer to comes first.
 _EARLY_KINDS = {"Namespace": "0", "PriorityClass": "1", "RuntimeClass": "1", "ServiceAccount": "1", "ConfigMap": "1"}
 _LATE_KINDS = dict.fromkeys(("CronJob", "DaemonSet", "Deployment", "StatefulSet"), "3")
+_TOP = "|".join(map(re.escape, (*WAVE_FOLDERS.values(), *FILE_FOLDERS, ENGINE_FOLDER)))
+_OURS = re.compile(rf"(?:{_TOP})/(?:[0-9]+-[a-z-]+/)?[^/]+\.yaml")
 
 
-def write_tree(rendered: Rendered, folder: Path) -> list[Path]:
+def write_tree(rendered: Rendered, folder: Path, delivery: Sequence[DeliveredFolder] = ()) -> list[Path]:
     """Write `rendered` under `folder` and remove what an earlier call wrote and this one does not.
+
+    `delivery`, where there is one, is written instead of the plain objects: the same, as Argo CD or Flux wants them.
 
     Files that no earlier call wrote are never touched; `INDEX_FILE` remembers which are ours.
     What Terraform runs between the objects stands in `STEPS_FILE`, outside the waves' folders, so
@@ -32,7 +38,10 @@ def write_tree(rendered: Rendered, folder: Path) -> list[Path]:
     Raises:
         InputError: the folder cannot be written.
     """
-    texts = {_file_of(item): to_yaml(item.manifest) for item in rendered.objects}
+    folders = delivery or [
+        DeliveredFolder(name, rendered.wave(wave).objects) for wave, name in sorted(WAVE_FOLDERS.items())
+    ]
+    texts = {_file_of(part.folder, item): to_yaml(item.manifest) for part in folders for item in part.objects}
     texts |= {item.path: item.text for item in rendered.files}
     texts[STEPS_FILE] = to_yaml(_steps(rendered))
     try:
@@ -57,9 +66,9 @@ def to_stream(rendered: Rendered) -> str:
     return "".join(f"---\n{document}" for document in documents)
 
 
-def _file_of(item: RenderedObject) -> str:
+def _file_of(folder: str, item: RenderedObject) -> str:
     rank = _EARLY_KINDS.get(item.kind) or _LATE_KINDS.get(item.kind, "2")
-    return f"{WAVE_FOLDERS[item.wave]}/{rank}-{item.address}.yaml"
+    return f"{folder}/{rank}-{item.address}.yaml"
 
 
 def _steps(rendered: Rendered) -> Mapping[str, list[Mapping[str, object]]]:
@@ -85,10 +94,4 @@ def _indexed(folder: Path) -> set[str]:
         return set()
     if not isinstance(names, list):
         return set()
-    known = {*WAVE_FOLDERS.values(), *FILE_FOLDERS}
-    return {
-        name
-        for name in names
-        if isinstance(name, str)
-        and (name == STEPS_FILE or (name.count("/") == 1 and name.split("/")[0] in known and name.endswith(".yaml")))
-    }
+    return {name for name in names if isinstance(name, str) and (name == STEPS_FILE or _OURS.fullmatch(name))}

@@ -35,6 +35,7 @@ RULE_MODULES = [
         "estate.lane_checks",
         "estate.lease_checks",
         "estate.framework",
+        "estate.gitops",
         "estate.manager_platform_checks",
         "estate.mig",
         "estate.node_pools",

@@ -15,6 +15,8 @@ from helpers.domain.ledger import build_ledger
 from helpers.domain.report import compare, static_report
 from helpers.rendering.chosen import chosen_stream
 from helpers.rendering.estate_file import estate_schema, load_estate
+from helpers.rendering.gitops import ENGINE_FOLDER, delivered_folders
+from helpers.rendering.gitops_leaving import leaving
 from helpers.rendering.objects import WAVE_FOLDERS
 from helpers.rendering.render import render as render_estate
 from helpers.rendering.write import to_stream, write_tree
@@ -77,8 +79,19 @@ def render(estate_file: Path, output_dir: Path | None, to_stdout: bool, only: tu
     if output_dir is None:
         click.echo(chosen_stream(rendered, only) if only else to_stream(rendered), nl=False)
         return
-    write_tree(rendered, output_dir)
-    for wave, folder in WAVE_FOLDERS.items():
+    delivery = delivered_folders(estate, rendered)
+    gone = leaving(output_dir, delivery)
+    write_tree(rendered, output_dir, delivery)
+    if gone:
+        what = ", ".join(gone)
+        click.echo(
+            f"the AppProject no longer allows: {what}. Argo CD prunes only what it may see, so apply "
+            f"{output_dir / ENGINE_FOLDER} after the Applications have synced this change, not before.",
+            err=True,
+        )
+    for delivered in delivery:
+        click.echo(f"{output_dir / delivered.folder}: {len(delivered.objects)} objects")
+    for wave, folder in () if delivery else WAVE_FOLDERS.items():
         part = rendered.wave(wave)
         if part.objects or part.steps:
             click.echo(f"{output_dir / folder}: {len(part.objects)} objects, {len(part.steps)} steps run by Terraform")

@@ -15,6 +15,7 @@ from helpers.domain import names
 from helpers.domain.estate.admission import Admission
 from helpers.domain.estate.base import DnsLabel, DnsSubdomain, EstateModel
 from helpers.domain.estate.coordinator import Coordinator
+from helpers.domain.estate.gitops import GitOps
 from helpers.domain.estate.gpu_operator import GpuOperator
 from helpers.domain.estate.manager import Manager
 from helpers.domain.estate.monitoring import Monitoring
@@ -159,6 +160,9 @@ class Estate(EstateModel):
         default=(), strict=False, description="Ceilings on what a namespace may declare, one a namespace."
     )
     terraform: Terraform = Field(default_factory=Terraform, description="Versions, state and lock.")
+    gitops: GitOps | None = Field(
+        default=None, description="Delivery by Argo CD or Flux. Absent: by Terraform, or by hand."
+    )
     coordinator: Coordinator | None = Field(
         default=None, description="Job queues in front of a card. Absent: there is no coordinator."
     )
