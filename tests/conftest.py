@@ -7,6 +7,8 @@ import pytest
 from lab.terraform_run import find_terraform
 
 pytest_plugins = [
+    "tests.fixtures.doctor_lab",
+    "tests.fixtures.doctor_webhook",
     "tests.fixtures.jobs_lab",
     "tests.fixtures.lab",
     "tests.fixtures.platform_lab",

@@ -18,6 +18,11 @@ from helpers.services.outcome import Outcome
 # The status of a workload changes while it scales, and each change makes our read stale.
 _TRIES_COUNT = 5
 
+
+class NotReleased(CheckFailed):
+    """There is nothing to bring back."""
+
+
 # From the object to the patch (None: nothing to do) and what to say.
 _Decision = tuple[dict[str, Any] | None, str]
 
@@ -61,7 +66,7 @@ def restore(
     `gated`: it is only forgotten; the demand gate scales it when there is room and a use for it.
 
     Raises:
-        CheckFailed: the workload is not there, is a DaemonSet, or was not released.
+        CheckFailed: the workload is not there, is a DaemonSet, or (NotReleased) was not released.
         ClusterError: the API refused or did not answer.
     """
     annotation = names.released_replicas_annotation(label_prefix)
@@ -70,7 +75,7 @@ def restore(
     def decide(found: Manifest) -> _Decision:
         remembered = _remembered(found, annotation, subject)
         if remembered is None:
-            raise CheckFailed(
+            raise NotReleased(
                 f"{subject} was not released (no annotation {annotation}) and has {_replicas(found)} replicas. "
                 "Scale it by hand if that is not what you want."
             )

@@ -29,6 +29,7 @@ RULE_MODULES = [
         "estate.coordinator",
         "estate.demand_gates",
         "estate.gate_checks",
+        "estate.health",
         "estate.gpu_operator",
         "estate.gpu_operator_checks",
         "estate.lane_checks",

@@ -36,6 +36,8 @@ COMMANDS = {
     "arm": "watchdog_commands",
     "admission": "admission_commands",
     "plan-check": "plan_commands",
+    "doctor": "doctor_commands",
+    "health": "health_commands",
     "lab": "lab_commands",
 }
 

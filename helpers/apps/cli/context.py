@@ -90,8 +90,10 @@ def step_option(command: Command) -> Command:
     )(command)
 
 
-def tenant_argument(*, required: bool = True) -> Callable[[Command], Command]:
-    """`TENANT`, completed from the estate."""
+def tenant_argument(*, required: bool = True, several: bool = False) -> Callable[[Command], Command]:
+    """`TENANT`, or `several` of them, completed from the estate."""
+    if several:
+        return click.argument("tenants", nargs=-1, metavar="[TENANT]...", shell_complete=_complete_tenant)
     return click.argument("tenant", required=required, shell_complete=_complete_tenant)
 
 

@@ -13,6 +13,7 @@ from helpers.apps.cli.output import coloured, emit_data, output_option
 from helpers.apps.cli.report_text import comparison_text, report_text
 from helpers.domain.ledger import build_ledger
 from helpers.domain.report import compare, static_report
+from helpers.rendering.chosen import chosen_stream
 from helpers.rendering.estate_file import estate_schema, load_estate
 from helpers.rendering.gitops import ENGINE_FOLDER, delivered_folders
 from helpers.rendering.gitops_leaving import leaving
@@ -64,16 +65,19 @@ def validate(estate_file: Path, output: str, print_schema: bool) -> None:
 @estate_option
 @click.option("--output-dir", type=click.Path(path_type=Path, file_okay=False), help="Write a folder a wave.")
 @click.option("--stdout", "to_stdout", is_flag=True, help="Write one YAML stream to standard output.")
-def render(estate_file: Path, output_dir: Path | None, to_stdout: bool) -> None:
+@click.option("--only", multiple=True, metavar="KIND/NAME", help="With --stdout: KIND/[NAMESPACE/]NAME; repeatable.")
+def render(estate_file: Path, output_dir: Path | None, to_stdout: bool, only: tuple[str, ...]) -> None:
     """Render the estate to plain Kubernetes YAML, without a cluster."""
     if (output_dir is None) == (not to_stdout):
         raise click.UsageError("give exactly one of --output-dir DIR and --stdout")
+    if only and not to_stdout:
+        raise click.UsageError("--only goes with --stdout")
     estate, warnings = load_estate(estate_file)
     for warning in warnings:
         click.echo(warning.text(), err=True)
     rendered = render_estate(estate)
     if output_dir is None:
-        click.echo(to_stream(rendered), nl=False)
+        click.echo(chosen_stream(rendered, only) if only else to_stream(rendered), nl=False)
         return
     delivery = delivered_folders(estate, rendered)
     gone = leaving(output_dir, delivery)

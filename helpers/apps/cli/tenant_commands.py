@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 from pydantic import Field
@@ -22,14 +24,14 @@ from helpers.apps.cli.context import (
 from helpers.domain import names
 from helpers.domain.budget import BudgetFields, WorkloadIdentity, budget_fields, workload_identity
 from helpers.domain.demand_gates.rules import first_replicas, is_gated, release_note
-from helpers.domain.errors import InputError
+from helpers.domain.errors import ExitCode, GpumemError, InputError
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
 from helpers.services.budget import set_budget, unset_budget
 from helpers.services.outcome import Outcome
+from helpers.services.release import NotReleased, set_replicas
 from helpers.services.release import release as release_workload
 from helpers.services.release import restore as restore_workload
-from helpers.services.release import set_replicas
 
 
 class ReplicasStep(WorkloadIdentity):
@@ -137,29 +139,95 @@ def replicas_set(
     _say(set_replicas(cluster, wanted, wanted.replicas, wanted.label_prefix, dry_run=dry_run))
 
 
-@click.command()
-@tenant_argument()
-@estate_option
-@cluster_options
-@dry_run_option
-def release(tenant: str, estate_file: Path, kubeconfig: Path | None, context: str | None, dry_run: bool) -> None:
-    """In an emergency: scale TENANT to zero and remember its replicas on the workload."""
-    estate, found = _from_estate(estate_file, tenant)
-    cluster = connect_cluster(kubeconfig, context)
-    gated = is_gated(estate, tenant)
-    _say(release_workload(cluster, workload_identity(found), estate.label_prefix, gated=gated, dry_run=dry_run))
-    if note := release_note(estate, tenant):
-        click.echo(note, err=True)
+def _several(command: Any) -> Any:
+    """`[TENANT]...`, `--all-batch`."""
+    command = click.option("--all-batch", is_flag=True, help="Every tenant of class batch.")(command)
+    return tenant_argument(several=True)(command)
+
+
+def _chosen(estate: Estate, tenants: tuple[str, ...], *, all_batch: bool) -> list[Tenant]:
+    if bool(tenants) == all_batch:
+        raise click.UsageError("name one or more TENANTs, or give --all-batch")
+    if not all_batch:
+        return [find_tenant(estate, name) for name in dict.fromkeys(tenants)]
+    found = [tenant for tenant in estate.tenants if tenant.workload_class == "batch"]
+    if not found:
+        raise InputError("no tenant of the estate is of class batch")
+    return found
+
+
+def _each(tenants: list[Tenant], act: Callable[[Tenant], None]) -> int:
+    """Acts on every tenant, whatever becomes of the others: in an emergency each MiB counts.
+
+    One alone fails with its own error and exit code.
+    """
+    if len(tenants) == 1:
+        act(tenants[0])
+        return int(ExitCode.OK)
+    failed = []
+    for tenant in tenants:
+        try:
+            act(tenant)
+        except GpumemError as error:
+            click.echo(f"gpumem: {error}", err=True)
+            failed.append(tenant.name)
+    if failed:
+        click.echo(f"{len(failed)} of {len(tenants)} failed: {', '.join(failed)}", err=True)
+    return int(ExitCode.CHECK_FAILED if failed else ExitCode.OK)
 
 
 @click.command()
-@tenant_argument()
+@_several
 @estate_option
 @cluster_options
 @dry_run_option
-def restore(tenant: str, estate_file: Path, kubeconfig: Path | None, context: str | None, dry_run: bool) -> None:
-    """Bring a released TENANT back to the replicas it had."""
-    estate, found = _from_estate(estate_file, tenant)
+def release(
+    tenants: tuple[str, ...],
+    all_batch: bool,
+    estate_file: Path,
+    kubeconfig: Path | None,
+    context: str | None,
+    dry_run: bool,
+) -> int:
+    """In an emergency: scale TENANTs to zero and remember their replicas on the workloads."""
+    estate = read_estate(estate_file)
+    chosen = _chosen(estate, tenants, all_batch=all_batch)
     cluster = connect_cluster(kubeconfig, context)
-    gated = is_gated(estate, tenant)
-    _say(restore_workload(cluster, workload_identity(found), estate.label_prefix, gated=gated, dry_run=dry_run))
+
+    def act(found: Tenant) -> None:
+        gated = is_gated(estate, found.name)
+        _say(release_workload(cluster, workload_identity(found), estate.label_prefix, gated=gated, dry_run=dry_run))
+        if note := release_note(estate, found.name):
+            click.echo(note, err=True)
+
+    return _each(chosen, act)
+
+
+@click.command()
+@_several
+@estate_option
+@cluster_options
+@dry_run_option
+def restore(
+    tenants: tuple[str, ...],
+    all_batch: bool,
+    estate_file: Path,
+    kubeconfig: Path | None,
+    context: str | None,
+    dry_run: bool,
+) -> int:
+    """Bring released TENANTs back to the replicas they had; --all-batch leaves those alone that were not released."""
+    estate = read_estate(estate_file)
+    chosen = _chosen(estate, tenants, all_batch=all_batch)
+    cluster = connect_cluster(kubeconfig, context)
+
+    def act(found: Tenant) -> None:
+        gated = is_gated(estate, found.name)
+        try:
+            _say(restore_workload(cluster, workload_identity(found), estate.label_prefix, gated=gated, dry_run=dry_run))
+        except NotReleased:
+            if not all_batch:
+                raise
+            click.echo(f"tenant {found.name}: was not released")
+
+    return _each(chosen, act)

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from helpers.domain.estate.base import DnsLabel, DnsSubdomain, EstateModel, LabelKey, UpstreamBlock, broken_rule
 from helpers.domain.estate.framework import Framework
+from helpers.domain.estate.health import Health
 from helpers.domain.estate.nodes import LabelValue
 from helpers.domain.estate.watchdog import TenantWatchdog
 from helpers.domain.memory import PositiveMib
@@ -119,6 +120,9 @@ class Tenant(EstateModel):
     )
     watchdog: TenantWatchdog = Field(
         default_factory=TenantWatchdog, description="What the watchdog is told about this tenant."
+    )
+    health: Health | None = Field(
+        default=None, description="What `gpumem health` asks of it. Absent: only whether its pods run."
     )
     pod: UpstreamBlock | None = Field(default=None, description="create only: the PodSpec, in Kubernetes's spelling.")
 

@@ -1,0 +1,1 @@
+"""What `gpumem doctor` looks for: facts of a cluster in, findings out. Pure."""

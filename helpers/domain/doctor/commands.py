@@ -1,0 +1,43 @@
+"""The commands that findings print: as a person would type them, and as the tests run them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from helpers.domain import names
+from helpers.domain.doctor.facts import DoctorFacts, ObjectName
+
+
+def gpumem(facts: DoctorFacts, *words: str) -> str:
+    """A command of our own on the estate at hand."""
+    return shlex.join(["gpumem", *words, "-f", facts.estate_file])
+
+
+def apply_objects(facts: DoctorFacts, *objects: ObjectName) -> str:
+    """Puts rendered objects back as Terraform would: by the same field manager, so that its next plan is empty."""
+    only = [word for one in objects for word in ("--only", _path(one))]
+    applied = f"kubectl apply --server-side --force-conflicts --field-manager={names.FIELD_MANAGER_TERRAFORM} -f -"
+    return f"{gpumem(facts, 'render', '--stdout', *only)} | {applied}"
+
+
+def kubectl(*words: str, namespace: str = "") -> str:
+    """A kubectl command."""
+    return shlex.join(["kubectl", *(["-n", namespace] if namespace else []), *words])
+
+
+def kubectl_patch(target: ObjectName, patch: Any, *, how: str = "merge") -> str:
+    """A patch of one object."""
+    text = json.dumps(patch, separators=(",", ":"))
+    return kubectl("patch", target.kind.lower(), target.name, f"--type={how}", "-p", text, namespace=target.namespace)
+
+
+def both(commands: Sequence[str]) -> str:
+    """One after the other, as long as each succeeds."""
+    return " && ".join(commands)
+
+
+def _path(one: ObjectName) -> str:
+    return "/".join(part for part in (one.kind, one.namespace, one.name) if part)

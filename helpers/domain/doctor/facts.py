@@ -1,0 +1,156 @@
+"""What doctor knows of a cluster when it judges. Objects that are not there are absent, never empty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from helpers.domain.admission.certificate_plan import Authority
+from helpers.domain.capacity import CapacitySettings, NodeFacts, capacity_settings
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.nodes import Node
+from helpers.domain.estate.tenants import Tenant
+
+Manifest = Mapping[str, Any]
+
+
+class ObjectName(NamedTuple):
+    """One object; `namespace` is empty for what belongs to the cluster."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        """`DaemonSet nvidia/gpumem-exporter-t4-node`."""
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """One taint of a node."""
+
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSeen:
+    """One node: its numbers, whether it is Ready, and its taints."""
+
+    facts: NodeFacts
+    ready: bool
+    taints: tuple[Taint, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The Node object's name."""
+        return self.facts.name
+
+
+@dataclass(frozen=True, slots=True)
+class PodSeen:
+    """One pod.
+
+    `owner` is kind and name of the workload that made it, two empty texts for a bare pod. `requests` are
+    those of the estate's GPU resources that it asks for, `budget_mib` what the scheduler counts of its
+    memory (0: it declares none). `unplaced` is the scheduler's own reason while it has no node.
+    """
+
+    namespace: str
+    name: str
+    node: str
+    phase: str
+    reason: str = ""
+    unplaced: str = ""
+    ready: bool = False
+    terminating: bool = False
+    owner: tuple[str, str] = ("", "")
+    labels: Mapping[str, str] = field(default_factory=dict)
+    runtime_class: str = ""
+    requests: Mapping[str, int] = field(default_factory=dict)
+    budget_mib: int = 0
+
+    def __str__(self) -> str:
+        """`immich/immich-ml-5d9c`."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def holds(self) -> bool:
+        """Whether the node's budget is taken by it: it has a node and has not ended."""
+        return bool(self.node) and self.phase not in ("Succeeded", "Failed")
+
+    def belongs_to(self, tenant: Tenant) -> bool:
+        """Whether the tenant's workload made it."""
+        return (self.namespace, *self.owner) == tenant.key
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a tenant's pod was measured to need, MiB, and how it was measured."""
+
+    tenant: str
+    need_mib: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From when on something that may be right counts as forgotten."""
+
+    released_hours: float = 24.0
+    dry_run_days: float = 7.0
+    certificate_days: float = 14.0
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorFacts:
+    """All that is looked at.
+
+    `wanted` is what the estate renders, of the kinds that are looked at; `objects` what of it and of the
+    tenants' workloads is there. `authorities`: `{webhook: certificates of its caBundle}`, None where the
+    bundle is empty. `endpoints`: ready addresses of a Service, `{(namespace, service): count}`; `scrapes`:
+    what is wrong with a node's exporter, empty where it answers; only asked where somebody said how.
+    """
+
+    estate: Estate
+    estate_file: str
+    now_at: datetime
+    server_version: str
+    nodes: tuple[NodeSeen, ...]
+    pods: tuple[PodSeen, ...]
+    wanted: Mapping[ObjectName, Manifest]
+    objects: Mapping[ObjectName, Manifest]
+    jobs: tuple[Manifest, ...] = ()
+    authorities: Mapping[str, tuple[Authority, ...] | None] = field(default_factory=dict)
+    endpoints: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    scrapes: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[Need, ...] = ()
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    def capacity(self) -> CapacitySettings:
+        """What every node must show."""
+        return capacity_settings(self.estate)
+
+    def nodes_of(self, entry: Node) -> tuple[NodeSeen, ...]:
+        """The machines of one node entry, by name."""
+        kind = next(one for one in self.capacity().nodes if one.name == entry.name)
+        found = (node for node in self.nodes if kind.matches(node.name, node.facts.labels))
+        return tuple(sorted(found, key=lambda node: node.name))
+
+    def pods_of(self, tenant: Tenant) -> tuple[PodSeen, ...]:
+        """The tenant's pods that have not ended."""
+        ended = ("Succeeded", "Failed")
+        return tuple(pod for pod in self.pods if pod.belongs_to(tenant) and pod.phase not in ended)
+
+    def workload(self, tenant: Tenant) -> Manifest | None:
+        """The tenant's workload, or None."""
+        kind = tenant.workload.kind
+        return self.objects.get(ObjectName(kind, tenant.namespace, tenant.workload.name))
+
+    def held_mib(self, node: str) -> int:
+        """What the pods on a node declare together."""
+        return sum(pod.budget_mib for pod in self.pods if pod.node == node and pod.holds)

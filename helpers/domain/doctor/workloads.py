@@ -1,0 +1,212 @@
+"""Rules about tenants' workloads: there, with their container, and with the estate's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from helpers.domain import names
+from helpers.domain.budget import budget_fields
+from helpers.domain.doctor.commands import apply_objects, gpumem, kubectl_patch
+from helpers.domain.doctor.facts import DoctorFacts, Manifest, ObjectName
+from helpers.domain.doctor.finding import Finding, Severity
+from helpers.domain.estate.checks import did_you_mean
+from helpers.domain.estate.tenants import Strategy, Tenant
+from helpers.domain.quantity import Quantity
+
+_REQUESTS, _LIMITS = "requests", "limits"
+
+
+def name_of(tenant: Tenant) -> ObjectName:
+    """The tenant's workload."""
+    return ObjectName(tenant.workload.kind, tenant.namespace, tenant.workload.name)
+
+
+def workloads(facts: DoctorFacts) -> Iterator[Finding]:
+    """Each tenant's workload, from the outside in: one fault hides those behind it."""
+    for tenant in facts.estate.tenants:
+        found = facts.workload(tenant)
+        if found is None:
+            yield _absent(facts, tenant)
+            continue
+        container = container_of(found, tenant)
+        if container is None:
+            yield _no_container(tenant, found)
+            continue
+        yield from _released(facts, tenant, found)
+        yield from _surges(facts, tenant, found)
+        renamed = _renamed(facts, tenant, found)
+        if renamed is not None:
+            yield renamed
+        elif tenant.apply != "admission":  # there the budget is in the pods alone
+            yield from _budget(facts, tenant, found, container)
+
+
+def container_of(workload: Manifest, tenant: Tenant) -> Mapping[str, Any] | None:
+    """The container that the estate names, or None."""
+    containers = workload["spec"]["template"]["spec"]["containers"]
+    return next((one for one in containers if one["name"] == tenant.workload.container), None)
+
+
+def _absent(facts: DoctorFacts, tenant: Tenant) -> Finding:
+    rendered = tenant.apply == "create"
+    return Finding(
+        "workload-absent",
+        Severity.ERROR,
+        f"tenant {tenant.name}",
+        f"{name_of(tenant)} is not there",
+        "apply it again" if rendered else "its owner has to make it; or correct workload and namespace in the estate",
+        apply_objects(facts, name_of(tenant)) if rendered else "",
+    )
+
+
+def _no_container(tenant: Tenant, found: Manifest) -> Finding:
+    known = [str(one["name"]) for one in found["spec"]["template"]["spec"]["containers"]]
+    return Finding(
+        "container-absent",
+        Severity.ERROR,
+        f"tenant {tenant.name}",
+        f"{name_of(tenant)} has no container {tenant.workload.container}; it has {', '.join(known)}",
+        f"correct workload.container in the estate: {did_you_mean(tenant.workload.container, known)}",
+    )
+
+
+def _released(facts: DoctorFacts, tenant: Tenant, found: Manifest) -> Iterator[Finding]:
+    annotation = names.released_replicas_annotation(facts.estate.label_prefix)
+    remembered = (found["metadata"].get("annotations") or {}).get(annotation)
+    if remembered is None or int(found["spec"].get("replicas", 1)) != 0:
+        return
+    by = [one for one in found["metadata"].get("managedFields") or () if one["manager"] == names.FIELD_MANAGER_RELEASE]
+    since = max((str(one["time"]) for one in by if one.get("time")), default=None)
+    if since is None:
+        return
+    hours = (facts.now_at - datetime.fromisoformat(since)) / timedelta(hours=1)
+    if hours >= facts.thresholds.released_hours:
+        yield Finding(
+            "tenant-released",
+            Severity.WARNING,
+            f"tenant {tenant.name}",
+            f"released for {hours:.0f} hours, since {since}; it had {remembered} replicas",
+            "bring it back, or take it out of the estate",
+            gpumem(facts, "restore", tenant.name),
+        )
+
+
+def _surges(facts: DoctorFacts, tenant: Tenant, found: Manifest) -> Iterator[Finding]:
+    """A Deployment that cannot roll: it starts the new pod first, and nothing has room for one."""
+    strategy = found["spec"].get("strategy")
+    if tenant.workload.kind != "Deployment" or not strategy:
+        return
+    live = tenant.model_copy(update={"strategy": Strategy.model_validate(strategy)})
+    nodes = facts.nodes_of(facts.estate.node(tenant.node))
+    room_mib = max(((node.facts.allocatable_mib or 0) - facts.held_mib(node.name) for node in nodes), default=0)
+    if live.rolls_without_room() or room_mib >= tenant.budget_mib or not nodes:
+        return
+    recreate = {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}}
+    yield Finding(
+        "rollout-stuck",
+        Severity.WARNING,
+        f"tenant {tenant.name}",
+        f"{name_of(tenant)} starts {live.surge_count()} more pod(s) before an old one ends, and no node has "
+        f"{tenant.budget_mib} MiB left ({room_mib}): its next rollout hangs",
+        "let the old pod end first, in its owner's manifest too",
+        kubectl_patch(name_of(tenant), recreate),
+    )
+
+
+def _renamed(facts: DoctorFacts, tenant: Tenant, found: Manifest) -> Finding | None:
+    """A workload that asks for a share by a name that its node does not offer any more."""
+    offered = facts.estate.node(tenant.node).share_resource()
+    old = f"{offered}.shared" if not offered.endswith(".shared") else offered.removesuffix(".shared")
+    patch: list[dict[str, Any]] = []
+    for index, container in enumerate(found["spec"]["template"]["spec"]["containers"]):
+        resources = container.get("resources") or {}
+        for field in (_LIMITS, _REQUESTS):
+            amounts = resources.get(field) or {}
+            if Quantity.parse(amounts.get(old, "0")).as_count(f"{name_of(tenant)} {field}[{old}]") == 0:
+                continue
+            base = f"/spec/template/spec/containers/{index}/resources/{field}/"
+            patch.append({"op": "remove", "path": base + _escaped(old)})
+            if offered not in amounts:
+                patch.append({"op": "add", "path": base + _escaped(offered), "value": amounts[old]})
+    if not patch:
+        return None
+    return Finding(
+        "resource-renamed",
+        Severity.ERROR,
+        f"tenant {tenant.name}",
+        f"{name_of(tenant)} asks for {old}; nodes[{tenant.node}] offers {offered} (renameByDefault), so new pods wait",
+        "ask by the new name, in its owner's manifest too",
+        kubectl_patch(name_of(tenant), patch, how="json"),
+    )
+
+
+def _escaped(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def _budget(facts: DoctorFacts, tenant: Tenant, found: Manifest, container: Mapping[str, Any]) -> Iterator[Finding]:
+    wanted = budget_fields(facts.estate, tenant).limits()
+    limits = (container.get("resources") or {}).get(_LIMITS) or {}
+    wrong = {key: limits.get(key) for key, value in wanted.items() if not _same(limits.get(key), value)}
+    owners = owners_of_limit(found, tenant.workload.container, facts.estate.resource)
+    if wrong:
+        shown = "; ".join(
+            f"{key} is {value or 'absent'}, the estate says {wanted[key]}" for key, value in wrong.items()
+        )
+        set_again = gpumem(facts, "budget", "set", tenant.name, "--force")
+        yield Finding(
+            "budget-drift",
+            Severity.ERROR,
+            f"tenant {tenant.name}",
+            f"{name_of(tenant)}: {shown}; the field is {_owned(owners)}",
+            "write it again, and tell its other owner to leave the field alone",
+            set_again if tenant.apply == "patch" else apply_objects(facts, name_of(tenant)),
+        )
+    elif len(owners) > 1:
+        yield Finding(
+            "budget-two-owners",
+            Severity.WARNING,
+            f"tenant {tenant.name}",
+            f"{name_of(tenant)}: the budget is {_owned(owners)}; they agree now, and the first that changes it wins",
+            f"take {facts.estate.resource} out of the manifest of the owner that is not "
+            f"{names.FIELD_MANAGER_BUDGET if tenant.apply == 'patch' else names.FIELD_MANAGER_TERRAFORM}, and apply it",
+        )
+
+
+def _same(shown: Any, wanted: str) -> bool:
+    return shown is not None and Quantity.parse(str(shown)).value == Quantity.parse(wanted).value
+
+
+def _owned(owners: list[str]) -> str:
+    return f"owned by {' and '.join(owners)}" if owners else "nobody's"
+
+
+def owners_of_limit(workload: Manifest, container: str, resource: str) -> list[str]:
+    """The field managers that own one limit of one container, in order."""
+    found = set()
+    for entry in workload["metadata"].get("managedFields") or ():
+        fields: Any = entry.get("fieldsV1") or {}
+        path = ("f:spec", "f:template", "f:spec", "f:containers", f'k:{{"name":"{container}"}}')
+        for key in (*path, "f:resources", "f:limits"):
+            fields = fields.get(key) or {}
+        if f"f:{resource}" in fields:
+            found.add(str(entry["manager"]))
+    return sorted(found)
+
+
+def needs(facts: DoctorFacts) -> Iterator[Finding]:
+    """Budgets under what was measured."""
+    for need in facts.needs:
+        tenant = facts.estate.tenant(need.tenant)
+        if tenant is None or need.need_mib <= tenant.budget_mib:
+            continue
+        yield Finding(
+            "budget-under-need",
+            Severity.WARNING,
+            f"tenant {tenant.name}",
+            f"budget_mib is {tenant.budget_mib}; {need.source} {need.need_mib}",
+            f"raise budget_mib in {facts.estate_file} (`gpumem recommend` says to what, and who could give), or cap "
+            "the framework",
+        )
