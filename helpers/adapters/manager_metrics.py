@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 
 import prometheus_client as prometheus
@@ -10,6 +10,7 @@ import prometheus_client as prometheus
 from helpers.domain.jobs.states import JobStatus
 
 JOB_ACTS = ("made", "let_go", "held", "removed", "checkpoint_asked")
+ALERT_OUTCOMES = ("delivered", "failed", "dry_run")
 _WAIT_BUCKETS = (1.0, 10.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0)
 _REQUEST_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
@@ -22,6 +23,7 @@ class PrometheusManagerMetrics:
         registry: prometheus.CollectorRegistry,
         projects: Sequence[str] = (),
         budgets_usd: Mapping[str, Decimal] | None = None,
+        alert_channels: Collection[str] = (),
     ) -> None:
         def gauge(name: str, text: str, labels: Sequence[str] = ()) -> prometheus.Gauge:
             return prometheus.Gauge(f"gpumem_manager_{name}", text, list(labels), registry=registry)
@@ -56,6 +58,17 @@ class PrometheusManagerMetrics:
         budget = gauge("budget_usd", "What the project may spend in a month.", ["project"])
         for project, amount_usd in (budgets_usd or {}).items():
             budget.labels(project=project).set(float(amount_usd))
+        self._alerts = prometheus.Counter(
+            "gpumem_manager_budget_alerts", "Messages about budgets.", ["channel", "outcome"], registry=registry
+        )
+        self._alerts_failing = gauge(
+            "budget_alerts_failing", "Whether a message about a budget is due and could not be delivered.", ["channel"]
+        )
+        for channel in alert_channels:
+            self._alerts_failing.labels(channel=channel)
+            for outcome in ALERT_OUTCOMES:
+                self._alerts.labels(channel=channel, outcome=outcome)
+        self._alert_channels = tuple(alert_channels)
         self._projects = tuple(projects)
         self._shown: set[tuple[str, str]] = set()
         for act in JOB_ACTS:
@@ -96,6 +109,15 @@ class PrometheusManagerMetrics:
         """Shows it."""
         for project, amount_usd in spent_usd.items():
             self._spent.labels(project=project).set(float(amount_usd))
+
+    def alerted(self, channel: str, outcome: str) -> None:
+        """Counts it."""
+        self._alerts.labels(channel=channel, outcome=outcome).inc()
+
+    def alerts_failing(self, channels: frozenset[str]) -> None:
+        """Shows it; 0 for a channel that takes what is sent."""
+        for channel in self._alert_channels:
+            self._alerts_failing.labels(channel=channel).set(int(channel in channels))
 
     def turned(self, at_seconds: float, failed_count: int) -> None:
         """Remembers it."""

@@ -40,6 +40,14 @@ class ManagerMetrics(Protocol):
         """`{project: what it has spent this month}`."""
         ...
 
+    def alerted(self, channel: str, outcome: str) -> None:
+        """A message about a budget: delivered, failed, dry_run."""
+        ...
+
+    def alerts_failing(self, channels: frozenset[str]) -> None:
+        """By which channels a message is due that could not be delivered at the last look."""
+        ...
+
     def turned(self, at_seconds: float, failed_count: int) -> None:
         """A turn ended; so many jobs could not be dealt with. `at_seconds`: since the epoch."""
         ...

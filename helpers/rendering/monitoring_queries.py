@@ -55,6 +55,7 @@ JOB_WAIT = "gpumem_manager_wait_seconds"
 JOB_LONGEST_WAIT = "gpumem_manager_longest_wait_seconds"
 PROJECT_SPENT = "gpumem_manager_spent_usd"
 PROJECT_BUDGET = "gpumem_manager_budget_usd"
+BUDGET_ALERTS_FAILING = "gpumem_manager_budget_alerts_failing"
 # kube-state-metrics'.
 AVAILABLE_REPLICAS = "kube_deployment_status_replicas_available"
 POD_LIMITS = "kube_pod_container_resource_limits"

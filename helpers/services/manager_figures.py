@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from helpers.domain.cost.money import Month
 from helpers.domain.errors import DependencyError
 from helpers.domain.jobs.settings import ManagerSettings
 from helpers.ports.clock import Clock
 from helpers.ports.job_store import JobStore
 from helpers.ports.log import Log
 from helpers.ports.manager_metrics import ManagerMetrics
-from helpers.services.manager_money import Purse, total
+from helpers.services.manager_money import Purse, month_cost
 from helpers.services.manager_queue import QueueBoard
 
 WAIT_SECONDS = 15.0
@@ -74,9 +73,7 @@ class ManagerFigures:
             DependencyError: the database does not answer.
         """
         now_at = self._clock.now_at()
-        from_at = Month.of(now_at).from_at
         spent_usd: dict[str, Decimal] = {}
         for project in self._settings.projects:
-            held = self._store.held([project.name], from_at, now_at)
-            spent_usd[project.name] = total(self._purse.usage(held, from_at, now_at)).known_usd
+            spent_usd[project.name] = month_cost(self._store, self._purse, project.name, now_at).known_usd
         self._metrics.spent(spent_usd)

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from helpers.domain.cost.estimate import CostEstimate, estimate, price_range
 from helpers.domain.cost.held import CardMemory, Segment, WholeCards, charges, cost_of
-from helpers.domain.cost.money import Cost, summed
+from helpers.domain.cost.money import Cost, Month, summed
 from helpers.domain.cost.price_history import history_of, table_of
 from helpers.domain.cost.price_table import CapacityType
 from helpers.domain.estate.prices import Prices
@@ -19,6 +19,7 @@ from helpers.domain.jobs.change import Change, HeldAttempt
 from helpers.domain.jobs.gpus import Demand, Pool, mib_of_gb
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.spec import JobSpec
+from helpers.ports.job_store import JobStore
 
 _MOST_KEPT_COUNT = 4096
 
@@ -108,6 +109,16 @@ class Purse:
         segment = Segment("", "", None, demand.pool.price_key, unit, kind, from_at, max(from_at, to_at))
         one = cost_of(charges([segment], self.history, from_at, max(from_at, to_at)))
         return Cost(one.known * count, one.unpriced_card_seconds * count)
+
+
+def month_cost(store: JobStore, purse: Purse, project_id: str, now_at: datetime) -> Cost:
+    """What the project has spent in this month, UTC.
+
+    Raises:
+        DependencyError: the database does not answer.
+    """
+    from_at = Month.of(now_at).from_at
+    return total(purse.usage(store.held([project_id], from_at, now_at), from_at, now_at))
 
 
 def total(rows: Iterable[UsageRow]) -> Cost:

@@ -47,6 +47,8 @@ class FakeManagerMetrics:
         self.answers: Counter[tuple[str, int]] = Counter()
         self.longest_seconds: Mapping[str, float] = {}
         self.spent_usd: Mapping[str, Decimal] = {}
+        self.alerts: Counter[tuple[str, str]] = Counter()
+        self.failing_channels: frozenset[str] = frozenset()
 
     def leads(self, leads: bool) -> None:
         self.leading = leads
@@ -68,6 +70,12 @@ class FakeManagerMetrics:
 
     def spent(self, spent_usd: Mapping[str, Decimal]) -> None:
         self.spent_usd = spent_usd
+
+    def alerted(self, channel: str, outcome: str) -> None:
+        self.alerts[channel, outcome] += 1
+
+    def alerts_failing(self, channels: frozenset[str]) -> None:
+        self.failing_channels = channels
 
     def turned(self, at_seconds: float, failed_count: int) -> None:
         pass

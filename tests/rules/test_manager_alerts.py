@@ -26,7 +26,7 @@ NAME = re.compile(r"gpumem_manager_[a-z_]+")
 def written() -> set[str]:
     """Every series' name that a manager writes."""
     registry = prometheus_client.CollectorRegistry()
-    metrics = PrometheusManagerMetrics(registry, ["vision"], {"vision": Decimal(10)})
+    metrics = PrometheusManagerMetrics(registry, ["vision"], {"vision": Decimal(10)}, ["webhook"])
     metrics.queue({("vision", "running"): 1}, 0)
     metrics.waited("high", 1.0)
     metrics.answered("GET /", 200, 0.1)

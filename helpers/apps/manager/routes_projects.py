@@ -31,7 +31,7 @@ from helpers.domain.jobs.views import (
     UsageView,
 )
 from helpers.ports.leases import Caller
-from helpers.services.manager_money import total
+from helpers.services.manager_money import month_cost, total
 
 LONGEST_SPAN_DAYS = 400
 
@@ -142,8 +142,7 @@ def _usage(world: ApiWorld, project_id: str, from_at: datetime, to_at: datetime)
 
 def _quota(world: ApiWorld, project: Project) -> QuotaView:
     last, now_at = world.board.last, world.clock.now_at()
-    from_at = Month.of(now_at).from_at
-    spent = total(world.purse.usage(world.store.held([project.name], from_at, now_at), from_at, now_at))
+    spent = month_cost(world.store, world.purse, project.name, now_at)
     return QuotaView(
         project_id=project.name,
         weight=project.weight,
