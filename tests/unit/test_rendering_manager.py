@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.synth.estates import PROJECT, shipped
 DATABASE = SecretKey(name="database", key="url")
 
 
-def rendered(**changes: Any) -> dict[str, dict[str, Any]]:
+def rendered(**changes: Any) -> dict[str, Mapping[str, Any]]:
     """`{address: object}` of the estate of pools, with those changes of its manager."""
     estate = shipped(PROJECT / "estates/gpu-pools.yaml")
     assert estate.manager is not None
@@ -25,7 +26,7 @@ def rendered(**changes: Any) -> dict[str, dict[str, Any]]:
     return {one.address: one.manifest for one in manager_objects(changed)}
 
 
-def variables(objects: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def variables(objects: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     (container,) = objects["manager"]["spec"]["template"]["spec"]["containers"]
     return {one["name"]: one["valueFrom"].get("secretKeyRef") for one in container["env"]}
 

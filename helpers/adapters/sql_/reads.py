@@ -96,9 +96,7 @@ class SqlReads:
         )
         if job_id is not None:
             statement = statement.where(job_events.c.job_id == job_id)
-        if self._is_postgresql:
-            oldest = sa.func.pg_snapshot_xmin(sa.func.pg_current_snapshot())
-            statement = statement.where(job_events.c.transaction_id < sa.cast(sa.cast(oldest, sa.Text), sa.BigInteger))
+        statement = statement.where(*self._settled(job_events))
         with reading(self._engine, "read the history") as connection:
             order = job_events.c.sequence.desc() if latest else job_events.c.sequence
             found = connection.execute(statement.order_by(order).limit(limit)).mappings().all()
@@ -108,7 +106,7 @@ class SqlReads:
         """The audit log, oldest first."""
         statement = (
             sa.select(audit)
-            .where(audit.c.sequence > after_sequence, audit.c.project_id.in_(projects))
+            .where(audit.c.sequence > after_sequence, audit.c.project_id.in_(projects), *self._settled(audit))
             .order_by(audit.c.sequence)
             .limit(limit)
         )
@@ -146,6 +144,14 @@ class SqlReads:
         statement = sa.select(jobs.c.status, sa.func.count()).where(mine).group_by(jobs.c.status)
         with reading(self._engine, "count jobs") as connection:
             return {JobStatus(status): int(count) for status, count in connection.execute(statement)}
+
+    def _settled(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+        """Only rows before which none can be committed any more: who reads on from a sequence misses none."""
+        if not self._is_postgresql:
+            return []  # SQLite has one writer at a time
+        oldest = sa.func.pg_snapshot_xmin(sa.func.pg_current_snapshot())
+        number = table.c.transaction_id
+        return [sa.or_(number.is_(None), number < sa.cast(sa.cast(oldest, sa.Text), sa.BigInteger))]
 
     def answers(self) -> bool:
         """Whether it does."""

@@ -131,6 +131,8 @@ audit = sa.Table(
     sa.Column("subject", sa.String(63), nullable=False),
     sa.Column("before", Json),
     sa.Column("after", Json),
+    # As in job_events. Entries from before there was such a column were committed long ago and have none.
+    sa.Column("transaction_id", sa.BigInteger),
     sa.Index("ix_audit_project", "project_id", "sequence"),
     sqlite_autoincrement=True,
 )

@@ -14,7 +14,15 @@ import httpx
 
 from helpers.apps.cli.gpu_request import job_options, requested
 from helpers.apps.cli.gpu_run import followed, signals_stop
-from helpers.apps.cli.gpu_tables import job_text, jobs_table, queues_table, quotas_table, submitted_text, usage_text
+from helpers.apps.cli.gpu_tables import (
+    audit_table,
+    job_text,
+    jobs_table,
+    queues_table,
+    quotas_table,
+    submitted_text,
+    usage_text,
+)
 from helpers.apps.cli.output import emit_data, output_option
 from helpers.domain import names
 from helpers.domain.errors import CheckFailed, DependencyError, GpumemError, InputError
@@ -233,6 +241,18 @@ def gpu_usage(
     span = [one.replace(tzinfo=UTC) if one is not None else None for one in (from_at, to_at)]
     used = client.usage(project, from_at=span[0], to_at=span[1])
     _show(used, output, lambda: usage_text(used, output))
+
+
+@gpu.command("audit")
+@project_option
+@click.option("--after", type=click.IntRange(0), default=0, help="Only what comes after that sequence.")
+@output_option
+@manager_options
+def gpu_audit(client: GPUJobClient, projects: tuple[str, ...], after: int, output: str) -> None:
+    """Show who changed what, oldest first."""
+    entries = list(client.audit(project_id=projects, after=after))
+    if not emit_data([one.model_dump(mode="json") for one in entries], output):
+        click.echo(audit_table(entries, output) or "no entries")
 
 
 @gpu.command("queues")

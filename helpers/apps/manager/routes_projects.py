@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from helpers.apps.manager.answers import refusals, shown
 from helpers.apps.manager.routes_jobs import PLAIN, After, Limit, ProjectIds, instant
-from helpers.apps.manager.views import event_view
+from helpers.apps.manager.views import audit_view, event_view
 from helpers.apps.manager.world import ApiWorld
 from helpers.domain.cost.money import Month
 from helpers.domain.cost.price_table import CapacityType
@@ -20,6 +20,7 @@ from helpers.domain.jobs.gpus import Pool
 from helpers.domain.jobs.problems import RequestInvalid
 from helpers.domain.jobs.states import JobStatus
 from helpers.domain.jobs.views import (
+    AuditList,
     EventList,
     PriceList,
     PriceView,
@@ -53,6 +54,15 @@ def project_routes(world: ApiWorld) -> APIRouter:
         projects = world.gate.projects(caller, project_id)
         entries = world.store.events(sorted(projects), job_id=None, after_sequence=after, limit=limit, latest=latest)
         return shown(EventList(events=[event_view(entry) for entry in entries]))
+
+    @routes.get("/audit", responses={200: {"model": AuditList}, **refusals(403)})
+    def audit(
+        project_id: ProjectIds = None, after: After = 0, limit: Limit = 100, caller: Caller = from_token
+    ) -> Response:
+        """Who changed what in your projects, oldest first; nothing in it is ever changed or removed."""
+        projects = world.gate.projects(caller, project_id)
+        entries = world.store.audit(sorted(projects), after_sequence=after, limit=limit)
+        return shown(AuditList(entries=[audit_view(entry) for entry in entries]))
 
     @routes.get("/queues", responses={200: {"model": QueueList}, **refusals()})
     def queues(caller: Caller = from_token) -> Response:
