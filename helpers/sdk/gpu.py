@@ -25,6 +25,7 @@ from typing import Any, Self
 
 import httpx
 
+from helpers.domain.jobs.advice_views import ProjectAdvice
 from helpers.domain.jobs.spec import JobSpec
 from helpers.domain.jobs.views import (
     AuditView,
@@ -183,6 +184,17 @@ class GPUJobClient:
     def usage(self, project_id: str, *, from_at: datetime | None = None, to_at: datetime | None = None) -> ProjectUsage:
         """What a project held and what that cost; absent: this month."""
         return self._answer(reports.usage(project_id, from_at, to_at))
+
+    def advice(
+        self,
+        project_id: str,
+        *,
+        from_at: datetime | None = None,
+        to_at: datetime | None = None,
+        reserved_discount_ratio: float | None = None,
+    ) -> ProjectAdvice:
+        """What a project could save, from what it held; absent: the last four weeks. Nothing acts on it."""
+        return self._answer(reports.advice(project_id, from_at, to_at, reserved_discount_ratio))
 
     def quotas(self, *, project_id: str | Iterable[str] | None = None) -> Iterator[QuotaView]:
         """What projects may hold and spend."""

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import httpx
 
+from helpers.domain.jobs.advice_views import ProjectAdvice
 from helpers.domain.jobs.spec import JobSpec
 from helpers.domain.jobs.views import (
     AuditView,
@@ -131,6 +132,17 @@ class AsyncGPUJobClient:
     ) -> ProjectUsage:
         """What a project held and what that cost; absent: this month."""
         return await self._answer(reports.usage(project_id, from_at, to_at))
+
+    async def advice(
+        self,
+        project_id: str,
+        *,
+        from_at: datetime | None = None,
+        to_at: datetime | None = None,
+        reserved_discount_ratio: float | None = None,
+    ) -> ProjectAdvice:
+        """What a project could save, from what it held; absent: the last four weeks. Nothing acts on it."""
+        return await self._answer(reports.advice(project_id, from_at, to_at, reserved_discount_ratio))
 
     async def quotas(self, *, project_id: str | Iterable[str] | None = None) -> tuple[QuotaView, ...]:
         """What projects may hold and spend."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from helpers.domain.jobs.advice_views import ProjectAdvice
 from helpers.domain.jobs.views import AuditList, PriceList, ProjectUsage, QueueList, QuotaList
 from helpers.sdk.gpu_wire import BASE, PAGE_COUNT, Call, view_of
 
@@ -18,6 +19,14 @@ def queues() -> Call[QueueList]:
 def usage(project_id: str, from_at: datetime | None, to_at: datetime | None) -> Call[ProjectUsage]:
     """What a project held."""
     return Call("GET", f"{_project(project_id)}/usage", view_of(ProjectUsage), _span(from_at, to_at))
+
+
+def advice(
+    project_id: str, from_at: datetime | None, to_at: datetime | None, reserved_discount_ratio: float | None
+) -> Call[ProjectAdvice]:
+    """What could be saved."""
+    params = {**_span(from_at, to_at), "reserved_discount_ratio": reserved_discount_ratio}
+    return Call("GET", f"{_project(project_id)}/advice", view_of(ProjectAdvice), params)
 
 
 def quotas(projects: list[str]) -> Call[QuotaList]:

@@ -35,7 +35,7 @@ def theirs(scene: Scene) -> str:
             ("GET", "/queues"),
             ("GET", "/projects/vision/usage"),
         ],
-        *[("GET", "/quotas"), ("GET", "/pricing")],
+        *[("GET", "/quotas"), ("GET", "/pricing"), ("GET", "/projects/vision/advice")],
     ],
 )
 def test_nobody_gets_anything_without_a_token(scene: Scene, method: str, path: str, token: str) -> None:
@@ -57,7 +57,7 @@ def test_another_projects_job_is_as_if_it_were_not_there(scene: Scene, theirs: s
     "path",
     [
         *["/jobs?project_id=text", "/events?project_id=text", "/audit?project_id=text", "/projects/text/usage"],
-        "/quotas?project_id=text",
+        *["/quotas?project_id=text", "/projects/text/advice"],
     ],
 )
 def test_another_project_cannot_be_asked_about(scene: Scene, theirs: str, path: str) -> None:

@@ -17,7 +17,7 @@ from helpers.domain.jobs.change import AuditEntry, HeldAttempt, JobFilter, Outbo
 from helpers.domain.jobs.gpus import Demand
 from helpers.domain.jobs.job import Job, JobEvent
 from helpers.domain.jobs.states import FINAL, JobStatus
-from helpers.ports.job_store import FinishedRun, Page, QueueRow
+from helpers.ports.job_store import FinishedRun, Page, QueueRow, Worked
 
 _OPEN = sorted(status.value for status in JobStatus if status not in FINAL)
 
@@ -126,17 +126,18 @@ class SqlReads:
 
     def held(self, projects: Collection[str], from_at: datetime, to_at: datetime) -> Sequence[HeldAttempt]:
         """Every stretch that touches the span."""
-        statement = (
-            sa.select(attempts)
-            .where(
-                attempts.c.project_id.in_(projects),
-                attempts.c.from_at < to_at,
-                sa.or_(attempts.c.to_at.is_(None), attempts.c.to_at > from_at),
-            )
-            .order_by(attempts.c.from_at, attempts.c.job_id)
-        )
+        statement = sa.select(attempts).where(*_touching(projects, from_at, to_at))
         with reading(self._engine, "read the usage") as connection:
-            return [rows.attempt_of(row) for row in connection.execute(statement).mappings()]
+            found = connection.execute(statement.order_by(attempts.c.from_at, attempts.c.job_id)).mappings()
+            return [rows.attempt_of(row) for row in found]
+
+    def worked(self, projects: Collection[str], from_at: datetime, to_at: datetime) -> Sequence[Worked]:
+        """The same, each with its job."""
+        columns = (attempts, jobs.c.spec, jobs.c.status, jobs.c.attempt_count)
+        statement = sa.select(*columns).join(jobs).where(*_touching(projects, from_at, to_at))
+        with reading(self._engine, "read the usage") as connection:
+            found = connection.execute(statement.order_by(attempts.c.from_at, attempts.c.job_id)).mappings()
+            return [rows.worked_of(row) for row in found]
 
     def counts(self, projects: Collection[str], from_at: datetime, to_at: datetime) -> Mapping[JobStatus, int]:
         """How many jobs are in which state."""
@@ -159,6 +160,11 @@ class SqlReads:
             return is_current(self._engine)
         except DependencyError:
             return False
+
+
+def _touching(projects: Collection[str], from_at: datetime, to_at: datetime) -> list[sa.ColumnElement[bool]]:
+    ends = sa.or_(attempts.c.to_at.is_(None), attempts.c.to_at > from_at)
+    return [attempts.c.project_id.in_(projects), attempts.c.from_at < to_at, ends]
 
 
 def _conditions(wanted: JobFilter) -> list[sa.ColumnElement[bool]]:

@@ -11,7 +11,7 @@ from helpers.domain.jobs.gpus import AskKind, Demand, Pool
 from helpers.domain.jobs.job import Capacity, Job, JobEvent
 from helpers.domain.jobs.spec import JobSpec, Priority
 from helpers.domain.jobs.states import JobStatus
-from helpers.ports.job_store import FinishedRun, QueueRow
+from helpers.ports.job_store import FinishedRun, QueueRow, Worked
 
 # What a step may change; the rest of a job is as it was asked for.
 CHANGING = (
@@ -190,3 +190,9 @@ def attempt_row(change: Change) -> dict[str, Any]:
 def attempt_of(row: Row) -> HeldAttempt:
     """An attempt."""
     return HeldAttempt(**{name: row[name] for name in HeldAttempt.__dataclass_fields__})
+
+
+def worked_of(row: Row) -> Worked:
+    """An attempt with its job."""
+    spec = JobSpec.model_validate(row["spec"])
+    return Worked(attempt_of(row), spec, _STATUSES[row["status"]], row["attempt_count"])

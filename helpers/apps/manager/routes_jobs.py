@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated
 
@@ -46,6 +47,27 @@ def instant(place: str, value: datetime | None) -> datetime | None:
         rule = f"an instant with its zone, of the years {_FIRST_YEAR} to {_LAST_YEAR}"
         raise RequestInvalid([Problem(place, value.isoformat(), rule, "write it like 2026-02-08T14:00:00Z")])
     return value.astimezone(UTC)
+
+
+def past_span(
+    world: ApiWorld,
+    from_at: datetime | None,
+    to_at: datetime | None,
+    longest_days: int,
+    begin_of: Callable[[datetime], datetime],
+) -> tuple[datetime, datetime]:
+    """A span that ends now at the latest. `begin_of`: where it begins when nobody says, by its end.
+
+    Raises:
+        RequestInvalid: it ends before it begins, or is too long.
+    """
+    now_at = world.clock.now_at()
+    end_at = min(instant("to", to_at) or now_at, now_at)
+    begin_at = instant("from", from_at) or begin_of(end_at)
+    if not timedelta(0) <= end_at - begin_at <= timedelta(days=longest_days):
+        rule = f"a span in the past that ends after it begins, of {longest_days} days at most"
+        raise RequestInvalid([Problem("from", begin_at.isoformat(), rule, "choose an instant before `to`")])
+    return begin_at, end_at
 
 
 def job_routes(world: ApiWorld) -> APIRouter:
