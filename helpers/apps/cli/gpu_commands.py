@@ -70,9 +70,9 @@ def gpu_submit(
         spec = checked(document)
         data = spec.model_dump(mode="json", exclude_none=True)
         if not emit_data(data, output):
-            click.echo(
-                f"{spec.job_name} is well-formed: {spec.demand.gpu_count():g} of {spec.demand.pool.name} (dry run)"
-            )
+            asked = spec.gpu_requirements  # without a size the manager says which there is
+            wanted = f"{spec.demand.gpu_count():g} of {spec.demand.pool.name}" if asked.size_gb else asked.gpu_type
+            click.echo(f"{spec.job_name} is well-formed: {wanted} (dry run)")
         return
     done = client.submit(document, idempotency_key=idempotency_key)
     if job_id_file is not None:
