@@ -54,6 +54,7 @@ class QueueRow:
     held_seconds: float
     demand: Demand
     max_duration_hours: float | None
+    capacity: str
 
 
 @dataclass(frozen=True)

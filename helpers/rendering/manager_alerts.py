@@ -6,6 +6,7 @@ from helpers.domain.cost.budget_alerts import NEAR_RATIO
 from helpers.domain.estate.manager import Manager
 from helpers.rendering import monitoring_queries as q
 from helpers.rendering.alert import Alert
+from helpers.rendering.manager_objectives import objective_alerts
 
 # Beyond a change of leaders, and a turn over thousands of jobs.
 MANAGER_LATE_SECONDS = 120
@@ -23,7 +24,7 @@ NOT_TOLD_FOR_SECONDS = 900
 def manager_alerts(manager: Manager) -> tuple[Alert, ...]:
     """About jobs that wait, fail or cost too much, and the manager itself."""
     told = (_not_told(),) if manager.budget_alerts is not None else ()
-    return (_down(), _waits(manager), _fails(), *_budgets(), *told)
+    return (_down(), _waits(manager), _fails(), *_budgets(), *told, *objective_alerts())
 
 
 def _down() -> Alert:

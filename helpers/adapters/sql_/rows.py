@@ -84,6 +84,7 @@ _STATUSES = {status.value: status for status in JobStatus}
 QUEUE_COLUMNS = (
     *("job_id", "project_id", "job_name", "priority", "status", "created_at", "queued_at", "started_at"),
     *("held_seconds", "max_duration_hours", "gpu_type", "size_gb", "kind", "profile", "worker_amount", "workers"),
+    "capacity",
 )
 
 
@@ -105,6 +106,7 @@ def queue_row(row: Row, demands: dict[tuple[object, ...], Demand]) -> QueueRow:
         held_seconds=row["held_seconds"],
         demand=demand,
         max_duration_hours=row["max_duration_hours"],
+        capacity=row["capacity"],
     )
 
 

@@ -106,7 +106,7 @@ def run_manager(
         board.look()
         pulses = [Pulse(stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS) for _ in range(2)]
         threading.Thread(target=board.run, args=(pulses[0].stop,), name="queue", daemon=True).start()
-        figures = ManagerFigures(store, board, purse, settings, metrics, clock, log)
+        figures = ManagerFigures(store, board, purse, settings, metrics, clock, log, outside.engine)
         threading.Thread(target=figures.run, args=(stopped,), name="figures", daemon=True).start()
 
         def healthy() -> bool:

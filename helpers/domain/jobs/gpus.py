@@ -13,6 +13,8 @@ from helpers.domain.memory import Mib
 MIB_PER_GB = 1024
 """NVIDIA's sizes in GB are GiB: an "80 GB" A100 has 81920 MiB. The one place where GB becomes MiB."""
 
+CardKind = tuple[str, str]
+"""A card's price key (`A100_80GB`), and how its node is bought (`spot`, `on-demand`)."""
 AskKind = Literal["whole", "mig", "shared"]
 
 

@@ -19,7 +19,7 @@ from helpers.domain.jobs.gpus import GPU_TYPES, MIB_PER_GB, AskKind, Pool, card_
 from helpers.domain.jobs.problems import RequestInvalid
 from helpers.domain.jobs.spec import JobSpec, read_spec
 
-SPOT = "spot"
+SPOT, ON_DEMAND = "spot", "on-demand"
 # After a card's name these words make it another card.
 _ANOTHER_CARD = (["TI"], ["SUPER"], ["LAPTOP"], ["MAX"], ["D"])
 
@@ -29,6 +29,7 @@ class Place(BaseModel):
 
     Attributes:
         resource: The extended resource that a pod asks for: cards, MIG instances, or a share of a card.
+        cards_count: How many cards one machine has, whole or divided.
         machine_amount: What one machine has: cards, instances or MiB.
         largest_amount: The most that one pod can have: of MiB, what one card has.
         most_machines_count: How many machines an autoscaler may make; None: what is there is all there is.
@@ -47,6 +48,7 @@ class Place(BaseModel):
     tolerations: tuple[dict[str, Any], ...] = ()
     machine_amount: int
     largest_amount: int
+    cards_count: int = 0
     most_machines_count: int | None = None
     offers_spot: bool = False
 
@@ -168,6 +170,7 @@ def _places(node: Node, manager: Manager, sizes: Mapping[str, Sequence[int]]) ->
         "name": node.name,
         "gpu_type": card[0],
         "size_gb": card[1],
+        "cards_count": node.card_count,
         "selector": selector,
         "tolerations": node.tolerations,
         "most_machines_count": pool.gpu_limit_count // node.card_count if pool else None,
