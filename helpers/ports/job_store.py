@@ -114,6 +114,10 @@ class JobStore(Protocol):
         """Every job that is not over."""
         ...
 
+    def waiting_before(self, job: Job, since_at: datetime) -> int:
+        """How many of the jobs that were created since then wait, and are more urgent or older than `job`."""
+        ...
+
     def unfinished(self) -> Sequence[Job]:
         """The same, whole."""
         ...

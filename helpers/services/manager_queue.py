@@ -7,13 +7,14 @@ thousands of jobs an order takes longer to make than a request may take.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from helpers.domain.errors import DependencyError
 from helpers.domain.jobs.estimates import Durations, Estimate, Expected, estimates
 from helpers.domain.jobs.gpus import Pool
+from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.ordering import Holding, Waiting
 from helpers.domain.jobs.settings import ManagerSettings
 from helpers.domain.jobs.spec import SECONDS_PER_HOUR, JobSpec, Priority
@@ -29,11 +30,17 @@ LOOK_SECONDS = 1.0
 _LOOK_SHARE = 0.03
 DURATIONS_SECONDS = 60.0
 _MOST_RUNS_COUNT = 2000
+LONG_QUEUE_COUNT = 1000
+# Longer than a commit takes, and than replicas' clocks are apart.
+_SETTLED = timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
 class QueueSnapshot:
-    """One look. `as_urgent`: how many wait before a new job of each priority; `last_start`: of each pool's last."""
+    """One look. `as_urgent`: how many wait before a new job of each priority; `last_start`: of each pool's last.
+
+    `settled`: as `as_urgent`, without those so new that some beside them may not have been committed yet.
+    """
 
     at: datetime
     order: tuple[Waiting, ...] = ()
@@ -42,6 +49,7 @@ class QueueSnapshot:
     capacity: Mapping[Pool, int] = field(default_factory=dict)
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
     as_urgent: Mapping[Priority, int] = field(default_factory=dict)
+    settled: Mapping[Priority, int] = field(default_factory=dict)
     last_start: Mapping[Pool, datetime | None] = field(default_factory=dict)
 
 
@@ -117,7 +125,10 @@ class QueueBoard:
             rows=tuple(rows),
             capacity=capacity,
             estimates=found,
-            as_urgent=_as_urgent(waiting),
+            as_urgent=_as_urgent(job.priority for job in waiting),
+            settled=_as_urgent(
+                row.priority for row in rows if row.status in WAITING and row.created_at < now_at - _SETTLED
+            ),
             last_start={job.demand.pool: found[job.job_id].starts_at for job in order},
         )
         return self.last
@@ -134,6 +145,21 @@ class QueueBoard:
             return Estimate(position, None, Confidence.NONE, f"there are {last.capacity.get(pool, 0)} {pool.name} now")
         starts_at = last.last_start.get(pool, now_at)
         return Estimate(position, starts_at, Confidence.LOW, "behind all that are as urgent; not looked at yet")
+
+    def of_submitted(self, job: Job) -> Estimate:
+        """Where a job stands that was committed after the last look: behind whoever was committed before it.
+
+        By any replica. In a long queue that is not asked: who is told to be the 5000th needs no better number, and
+        the question would cost every submit a way to the database.
+
+        Raises:
+            DependencyError: the database does not answer.
+        """
+        last, estimate = self.last, self.of_new(job.spec, self._clock.now_at())
+        if len(last.order) > LONG_QUEUE_COUNT:
+            return estimate
+        newer_count = self._store.waiting_before(job, last.at - _SETTLED)
+        return replace(estimate, position=1 + last.settled.get(job.spec.priority, 0) + newer_count)
 
     def _expected(self, rows: Sequence[QueueRow]) -> dict[str, Expected]:
         known: dict[tuple[str, str, Pool], float | None] = {}
@@ -161,6 +187,6 @@ def _by_age(waiting: Sequence[Waiting]) -> list[Waiting]:
     return sorted(waiting, key=lambda job: (job.queued_at, job.job_id))
 
 
-def _as_urgent(waiting: Sequence[Waiting]) -> dict[Priority, int]:
-    counts = Counter(job.priority for job in waiting)
+def _as_urgent(priorities: Iterable[Priority]) -> dict[Priority, int]:
+    counts = Counter(priorities)
     return {one: sum(counts[other] for other in Priority if other.rank <= one.rank) for one in Priority}

@@ -16,9 +16,11 @@ from helpers.domain.errors import DependencyError
 from helpers.domain.jobs.change import AuditEntry, HeldAttempt, JobFilter, OutboxRow
 from helpers.domain.jobs.gpus import Demand
 from helpers.domain.jobs.job import Job, JobEvent
-from helpers.domain.jobs.states import FINAL, JobStatus
+from helpers.domain.jobs.spec import Priority
+from helpers.domain.jobs.states import FINAL, WAITING, JobStatus
 from helpers.ports.job_store import FinishedRun, Page, QueueRow, Worked
 
+_WAITING = sorted(status.value for status in WAITING)
 _OPEN = sorted(status.value for status in JobStatus if status not in FINAL)
 
 
@@ -68,6 +70,26 @@ class SqlReads:
         with reading(self._engine, "read the queue") as connection:
             found = connection.execute(sa.select(*columns).where(jobs.c.status.in_(_OPEN))).mappings()
             return [rows.queue_row(row, demands) for row in found]
+
+    def waiting_before(self, job: Job, since_at: datetime) -> int:
+        """How many of the newest jobs are before it."""
+        mine = job.spec.priority
+        more_urgent = [priority.value for priority in Priority if priority.rank < mine.rank]
+        older = sa.or_(
+            jobs.c.queued_at < job.queued_at,
+            sa.and_(jobs.c.queued_at == job.queued_at, jobs.c.job_id < job.job_id),
+        )
+        statement = (
+            sa.select(sa.func.count())
+            .select_from(jobs)
+            .where(
+                jobs.c.created_at >= since_at,
+                jobs.c.status.in_(_WAITING),
+                sa.or_(jobs.c.priority.in_(more_urgent), sa.and_(jobs.c.priority == mine.value, older)),
+            )
+        )
+        with reading(self._engine, "read the queue") as connection:
+            return int(connection.execute(statement).scalar_one())
 
     def unfinished(self) -> Sequence[Job]:
         """Every job that is not over, whole."""
