@@ -150,15 +150,17 @@ class QueueBoard:
         """Where a job stands that was committed after the last look: behind whoever was committed before it.
 
         By any replica. In a long queue that is not asked: who is told to be the 5000th needs no better number, and
-        the question would cost every submit a way to the database.
-
-        Raises:
-            DependencyError: the database does not answer.
+        the question would cost every submit a way to the database. Nor does a database that went away make a submit
+        fail that it has committed.
         """
         last, estimate = self.last, self.of_new(job.spec, self._clock.now_at())
         if len(last.order) > LONG_QUEUE_COUNT:
             return estimate
-        newer_count = self._store.waiting_before(job, last.at - _SETTLED)
+        try:
+            newer_count = self._store.waiting_before(job, last.at - _SETTLED)
+        except DependencyError as error:
+            self._log.warning("position_not_read", job_id=job.job_id, reason=str(error))
+            return estimate
         return replace(estimate, position=1 + last.settled.get(job.spec.priority, 0) + newer_count)
 
     def _expected(self, rows: Sequence[QueueRow]) -> dict[str, Expected]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.domain.cost.held import CardMemory, WholeCards
-from helpers.domain.errors import ClusterError
+from helpers.domain.errors import ClusterError, DependencyError
 from helpers.domain.estate.prices import Prices
 from helpers.domain.jobs.gpus import Pool
 from helpers.domain.jobs.observation import Phase
@@ -65,6 +65,17 @@ def test_in_a_long_queue_a_submit_asks_the_database_nothing_more(
     bench.board.look()
     monkeypatch.delattr(bench.store.__class__.__mro__[1], "waiting_before")
     assert position(bench, bench.board) == 3
+
+
+def test_a_database_that_goes_away_after_the_commit_makes_no_submit_fail(
+    bench: ManagerBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_arguments: object) -> int:
+        raise DependencyError("the database is gone")
+
+    monkeypatch.setattr(bench.store, "waiting_before", silent)
+    assert position(bench, bench.board) == 1
+    assert bench.log.of("position_not_read") == [{"job_id": "gpu-job-1", "reason": "the database is gone"}]
 
 
 def test_measured_durations_make_starts_surer(bench: ManagerBench) -> None:
