@@ -36,12 +36,26 @@ def test_a_new_job_is_placed_without_another_look(bench: ManagerBench) -> None:
     assert (none.starts_at, none.confidence, none.basis) == (None, Confidence.NONE, "there are 0 T4_16GB now")
 
 
+def test_submits_between_two_looks_stand_one_behind_the_other(bench: ManagerBench) -> None:
+    def told(priority: str = "medium") -> int:
+        return bench.board.of_submitted(bench.job(bench.submit(priority=priority))).position
+
+    first = bench.job(bench.submit())
+    for _ in range(2):  # sent again, with its key
+        bench.board.of_submitted(first)
+    assert [told(), told("low"), told("high"), told()] == [2, 3, 1, 4]
+    bench.board.look()
+    assert [told(), told("high"), told("low")] == [5, 2, 8]
+    bench.board.look()
+    assert told() == 7
+
+
 def position(bench: ManagerBench, board: QueueBoard, **changes: object) -> int:
     bench.clock.advance(0.001)
-    return board.of_submitted(bench.job(bench.submit(**changes))).position
+    return board.of_asked(bench.job(bench.submit(**changes))).position
 
 
-def test_submits_between_two_looks_stand_one_behind_the_other_whoever_took_them(tmp_path: Path, url: str) -> None:
+def test_who_asks_is_told_the_order_of_commits_whoever_took_them(tmp_path: Path, url: str) -> None:
     bench = ManagerBench(tmp_path, url=url)
     other = QueueBoard(bench.store, bench.engine, bench.settings, bench.clock, bench.log)
     assert [position(bench, bench.board), position(bench, other), position(bench, bench.board)] == [1, 2, 3]
@@ -56,7 +70,7 @@ def test_submits_between_two_looks_stand_one_behind_the_other_whoever_took_them(
     assert position(bench, bench.board) == 8
 
 
-def test_in_a_long_queue_a_submit_asks_the_database_nothing_more(
+def test_in_a_long_queue_the_database_is_asked_nothing_more(
     bench: ManagerBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(manager_queue, "LONG_QUEUE_COUNT", 1)
@@ -67,7 +81,7 @@ def test_in_a_long_queue_a_submit_asks_the_database_nothing_more(
     assert position(bench, bench.board) == 3
 
 
-def test_a_database_that_goes_away_after_the_commit_makes_no_submit_fail(
+def test_a_database_that_does_not_answer_leaves_what_the_last_look_says(
     bench: ManagerBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def silent(*_arguments: object) -> int:

@@ -87,7 +87,7 @@ def job_routes(world: ApiWorld) -> APIRouter:
         """Submit a job. When this answers 201, the job is committed; the cluster follows."""
         world.gate.let(caller, "create", spec.project_id)
         done = world.desk.submit(spec, caller.user, idempotency_key)
-        view = submitted_view(done.job, _start(world, done.job, alone=True), _cost(world, done.job))
+        view = submitted_view(done.job, _start(world, done.job, world.board.of_submitted), _cost(world, done.job))
         again = {} if done.created else {"Idempotent_Replayed": "true"}
         return shown(view, HTTPStatus.CREATED, Location=f"{routes.prefix}/{done.job.job_id}", **again)
 
@@ -127,7 +127,7 @@ def _one_job(routes: APIRouter, world: ApiWorld) -> None:
     @routes.get("/{job_id}", responses={200: {"model": JobView}, **refusals(404)})
     def one(job_id: JobId, caller: Caller = from_token) -> Response:
         """A job."""
-        return shown(_view(world, _found(world, caller, "get", job_id), alone=True))
+        return shown(_view(world, _found(world, caller, "get", job_id), world.board.of_asked))
 
     @routes.delete("/{job_id}", responses={200: {"model": JobView}, **refusals(403, 404, 409)})
     def cancel(job_id: JobId, caller: Caller = from_token) -> Response:
@@ -174,14 +174,14 @@ def _found(world: ApiWorld, caller: Caller, verb: str, job_id: str) -> Job:
     return job
 
 
-def _start(world: ApiWorld, job: Job, *, alone: bool) -> Estimate | None:
-    """`alone`: the one job that is asked for; of a list's new ones nobody asks the database one by one."""
+def _start(world: ApiWorld, job: Job, of_newer: Callable[[Job], Estimate] | None = None) -> Estimate | None:
+    """`of_newer`: how a job is placed that is newer than the last look; of a list's nobody asks the database."""
     if job.status not in WAITING:
         return None
     known = world.board.of(job.job_id)
     if known is not None:
         return known
-    return world.board.of_submitted(job) if alone else world.board.of_new(job.spec, world.clock.now_at())
+    return of_newer(job) if of_newer is not None else world.board.of_new(job.spec, world.clock.now_at())
 
 
 def _cost(world: ApiWorld, job: Job) -> CostEstimate:
@@ -191,7 +191,7 @@ def _cost(world: ApiWorld, job: Job) -> CostEstimate:
     return world.purse.estimated(spec, durations, most_seconds, job.created_at)
 
 
-def _view(world: ApiWorld, job: Job, *, alone: bool = False) -> JobView:
+def _view(world: ApiWorld, job: Job, of_newer: Callable[[Job], Estimate] | None = None) -> JobView:
     now_at = world.clock.now_at()
     spent_usd = world.purse.until(job, now_at).known_usd
-    return job_view(job, _start(world, job, alone=alone), _cost(world, job), spent_usd, now_at)
+    return job_view(job, _start(world, job, of_newer), _cost(world, job), spent_usd, now_at)
