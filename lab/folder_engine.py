@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from helpers.domain.errors import ClusterError, NotFound
-from helpers.domain.jobs.gpus import Pool
+from helpers.domain.jobs.gpus import CardKind, Pool
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.observation import Capability, JobObservation, Phase
 from helpers.domain.jobs.ordering import Waiting, ordered
@@ -76,6 +76,10 @@ class FolderEngine:
 
     def capacity(self) -> Mapping[Pool, int]:
         """No cards."""
+        return {}
+
+    def machines(self) -> Mapping[CardKind, int]:
+        """No nodes."""
         return {}
 
     def logs(self, job: Job, *, tail_lines: int, worker: int) -> str:  # noqa: ARG002 - the port's signature

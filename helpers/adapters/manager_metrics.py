@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 
 import prometheus_client as prometheus
 
+from helpers.domain.cost.price_table import CapacityType
+from helpers.domain.jobs.gpus import CardKind
 from helpers.domain.jobs.states import JobStatus
 
 JOB_ACTS = ("made", "let_go", "held", "removed", "checkpoint_asked")
+ALERT_OUTCOMES = ("delivered", "failed", "dry_run")
 _WAIT_BUCKETS = (1.0, 10.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0)
+_START_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 1800.0)
 _REQUEST_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
 
@@ -22,6 +26,7 @@ class PrometheusManagerMetrics:
         registry: prometheus.CollectorRegistry,
         projects: Sequence[str] = (),
         budgets_usd: Mapping[str, Decimal] | None = None,
+        alert_channels: Collection[str] = (),
     ) -> None:
         def gauge(name: str, text: str, labels: Sequence[str] = ()) -> prometheus.Gauge:
             return prometheus.Gauge(f"gpumem_manager_{name}", text, list(labels), registry=registry)
@@ -44,6 +49,23 @@ class PrometheusManagerMetrics:
             buckets=_WAIT_BUCKETS,
             registry=registry,
         )
+        self._starts = prometheus.Histogram(
+            "gpumem_manager_time_to_gpu_seconds",
+            "From being let go to having the GPUs: the scheduler's part, and the machine's where one is made.",
+            buckets=_START_BUCKETS,
+            registry=registry,
+        )
+        self._recoveries = prometheus.Counter(
+            "gpumem_manager_recoveries",
+            "Ends of jobs that had lost their place before.",
+            ["project", "status"],
+            registry=registry,
+        )
+        kinds = ["gpu", "capacity_type"]
+        self._held_cards = gauge("held_cards", "Cards that jobs hold.", kinds)
+        self._node_cards = gauge("node_cards", "Cards on nodes that are there, used or not.", kinds)
+        self._card_price = gauge("card_usd_per_hour", "What one card costs an hour.", kinds)
+        self._kinds: set[CardKind] = set()
         self._requests = prometheus.Histogram(
             "gpumem_manager_request_seconds",
             "Requests, by route and code.",
@@ -56,6 +78,17 @@ class PrometheusManagerMetrics:
         budget = gauge("budget_usd", "What the project may spend in a month.", ["project"])
         for project, amount_usd in (budgets_usd or {}).items():
             budget.labels(project=project).set(float(amount_usd))
+        self._alerts = prometheus.Counter(
+            "gpumem_manager_budget_alerts", "Messages about budgets.", ["channel", "outcome"], registry=registry
+        )
+        self._alerts_failing = gauge(
+            "budget_alerts_failing", "Whether a message about a budget is due and could not be delivered.", ["channel"]
+        )
+        for channel in alert_channels:
+            self._alerts_failing.labels(channel=channel)
+            for outcome in ALERT_OUTCOMES:
+                self._alerts.labels(channel=channel, outcome=outcome)
+        self._alert_channels = tuple(alert_channels)
         self._projects = tuple(projects)
         self._shown: set[tuple[str, str]] = set()
         for act in JOB_ACTS:
@@ -63,6 +96,8 @@ class PrometheusManagerMetrics:
         for project in projects:
             for status in JobStatus:
                 self._transitions.labels(project=project, status=status.value)
+            for end in ("completed", "failed"):
+                self._recoveries.labels(project=project, status=end)
 
     def leads(self, leads: bool) -> None:
         """Shows it."""
@@ -87,6 +122,27 @@ class PrometheusManagerMetrics:
         """Counts it."""
         self._waits.labels(priority=priority).observe(seconds)
 
+    def started(self, seconds: float) -> None:
+        """Counts it."""
+        self._starts.observe(seconds)
+
+    def recovered(self, project_id: str, status: str) -> None:
+        """Counts it."""
+        self._recoveries.labels(project=project_id, status=status).inc()
+
+    def cards(self, held: Mapping[CardKind, float], there: Mapping[CardKind, int]) -> None:
+        """Shows it; 0 of a kind of which there were some."""
+        for card in {gpu for gpu, _ in (*held, *there)}:
+            self._kinds |= {(card, kind.value) for kind in CapacityType}  # a share needs both of them
+        for gpu, kind in self._kinds:
+            self._held_cards.labels(gpu=gpu, capacity_type=kind).set(held.get((gpu, kind), 0.0))
+            self._node_cards.labels(gpu=gpu, capacity_type=kind).set(there.get((gpu, kind), 0))
+
+    def prices(self, usd_per_hour: Mapping[CardKind, Decimal]) -> None:
+        """Shows it."""
+        for (gpu, kind), amount_usd in usd_per_hour.items():
+            self._card_price.labels(gpu=gpu, capacity_type=kind).set(float(amount_usd))
+
     def waiting(self, longest_seconds: Mapping[str, float]) -> None:
         """Shows it; 0 for a project with none that waits."""
         for project in {*self._projects, *longest_seconds}:
@@ -96,6 +152,15 @@ class PrometheusManagerMetrics:
         """Shows it."""
         for project, amount_usd in spent_usd.items():
             self._spent.labels(project=project).set(float(amount_usd))
+
+    def alerted(self, channel: str, outcome: str) -> None:
+        """Counts it."""
+        self._alerts.labels(channel=channel, outcome=outcome).inc()
+
+    def alerts_failing(self, channels: frozenset[str]) -> None:
+        """Shows it; 0 for a channel that takes what is sent."""
+        for channel in self._alert_channels:
+            self._alerts_failing.labels(channel=channel).set(int(channel in channels))
 
     def turned(self, at_seconds: float, failed_count: int) -> None:
         """Remembers it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from helpers.domain.jobs.gpus import Pool
+from helpers.domain.jobs.gpus import CardKind, Pool
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.observation import Capability, JobObservation
 from helpers.domain.jobs.ordering import Holding, Rules, Waiting
@@ -83,6 +83,10 @@ class JobEngine(Protocol):
 
     def capacity(self) -> Mapping[Pool, int]:
         """What there is of each pool now."""
+        ...
+
+    def machines(self) -> Mapping[CardKind, int]:
+        """`{(card's price key, capacity type): cards}` of the nodes that are there, whoever uses them."""
         ...
 
     def logs(self, job: Job, *, tail_lines: int, worker: int) -> str:

@@ -18,7 +18,7 @@ from helpers.domain.jobs.change import (
 )
 from helpers.domain.jobs.gpus import Demand
 from helpers.domain.jobs.job import Job, JobEvent
-from helpers.domain.jobs.spec import Priority
+from helpers.domain.jobs.spec import JobSpec, Priority
 from helpers.domain.jobs.states import JobStatus
 
 
@@ -54,6 +54,7 @@ class QueueRow:
     held_seconds: float
     demand: Demand
     max_duration_hours: float | None
+    capacity: str
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,16 @@ class FinishedRun:
     job_name: str
     demand: Demand
     seconds: float
+
+
+@dataclass(frozen=True)
+class Worked:
+    """A stretch in which a job held its GPUs, and the job as it is now."""
+
+    attempt: HeldAttempt
+    spec: JobSpec
+    status: JobStatus
+    attempt_count: int
 
 
 class JobStore(Protocol):
@@ -101,6 +112,10 @@ class JobStore(Protocol):
 
     def queue(self) -> Sequence[QueueRow]:
         """Every job that is not over."""
+        ...
+
+    def waiting_before(self, job: Job, since_at: datetime) -> int:
+        """How many of the jobs that were created since then wait, and are more urgent or older than `job`."""
         ...
 
     def unfinished(self) -> Sequence[Job]:
@@ -142,6 +157,10 @@ class JobStore(Protocol):
 
     def held(self, projects: Collection[str], from_at: datetime, to_at: datetime) -> Sequence[HeldAttempt]:
         """Every stretch that touches the span."""
+        ...
+
+    def worked(self, projects: Collection[str], from_at: datetime, to_at: datetime) -> Sequence[Worked]:
+        """The same, each with its job."""
         ...
 
     def counts(self, projects: Collection[str], from_at: datetime, to_at: datetime) -> Mapping[JobStatus, int]:

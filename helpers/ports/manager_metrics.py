@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Protocol
 
+from helpers.domain.jobs.gpus import CardKind
 from helpers.domain.jobs.limits import Sample
 
 
@@ -32,12 +33,36 @@ class ManagerMetrics(Protocol):
         """A job was let go after so long."""
         ...
 
+    def started(self, seconds: float) -> None:
+        """A job got its GPUs so long after it was let go."""
+        ...
+
+    def recovered(self, project_id: str, status: str) -> None:
+        """A job that had lost its place before completed, or failed."""
+        ...
+
+    def cards(self, held: Mapping[CardKind, float], there: Mapping[CardKind, int]) -> None:
+        """Cards that jobs hold, and cards on nodes, by kind of card and capacity type."""
+        ...
+
+    def prices(self, usd_per_hour: Mapping[CardKind, Decimal]) -> None:
+        """What one card of each kind costs an hour now; what has no price is missing."""
+        ...
+
     def waiting(self, longest_seconds: Mapping[str, float]) -> None:
         """`{project: how long its oldest waiting job has waited}`; a project that is missing has none that waits."""
         ...
 
     def spent(self, spent_usd: Mapping[str, Decimal]) -> None:
         """`{project: what it has spent this month}`."""
+        ...
+
+    def alerted(self, channel: str, outcome: str) -> None:
+        """A message about a budget: delivered, failed, dry_run."""
+        ...
+
+    def alerts_failing(self, channels: frozenset[str]) -> None:
+        """By which channels a message is due that could not be delivered at the last look."""
         ...
 
     def turned(self, at_seconds: float, failed_count: int) -> None:

@@ -8,9 +8,8 @@ from helpers.domain.estate.manager import Manager
 from helpers.rendering import monitoring_queries as q
 from helpers.rendering.dashboard_panels import Page, Query, fixed, line, override, series, stat
 from helpers.rendering.manager_alerts import FAILED_WINDOW, MOST_FAILED_RATIO
+from helpers.rendering.manager_objectives import PROMISED_WAIT_SECONDS
 
-# What users were promised of their waits.
-PROMISED_WAIT_SECONDS = 600
 _WAITING = "pending|queued|preempted"
 _USD = "currencyUSD"
 _COLORS = {

@@ -51,6 +51,7 @@ def manager_objects(estate: Estate) -> Iterator[RenderedObject]:
         "namespace_variable": names.ENV_NAMESPACE,
         "database_variable": manager.database_url_env,
         "database_secret": manager.database_secret,
+        "alert_secrets": sorted(manager.budget_alerts.secrets().items()) if manager.budget_alerts else [],
         "port": names.MANAGER_PORT,
         "metrics_port": names.MANAGER_METRICS_PORT,
         "tls_secret": manager.tls_secret,

@@ -6,6 +6,7 @@ from helpers.domain.cost.budget_alerts import NEAR_RATIO
 from helpers.domain.estate.manager import Manager
 from helpers.rendering import monitoring_queries as q
 from helpers.rendering.alert import Alert
+from helpers.rendering.manager_objectives import objective_alerts
 
 # Beyond a change of leaders, and a turn over thousands of jobs.
 MANAGER_LATE_SECONDS = 120
@@ -16,11 +17,14 @@ MOST_FAILED_RATIO = 0.02
 # Of few jobs one that fails is more than that, and says nothing.
 LEAST_FAILED_COUNT = 3
 FAILED_WINDOW = "1d"
+# It is tried again every minute; a mail server that is replaced takes less.
+NOT_TOLD_FOR_SECONDS = 900
 
 
 def manager_alerts(manager: Manager) -> tuple[Alert, ...]:
     """About jobs that wait, fail or cost too much, and the manager itself."""
-    return (_down(), _waits(manager), _fails(), *_budgets())
+    told = (_not_told(),) if manager.budget_alerts is not None else ()
+    return (_down(), _waits(manager), _fails(), *_budgets(), *told, *objective_alerts())
 
 
 def _down() -> Alert:
@@ -83,4 +87,16 @@ def _budgets() -> tuple[Alert, ...]:
             "Of this month's (UTC). Its jobs go on and new ones are taken: "
             "the budget of a project tells, it stops nothing.",
         ),
+    )
+
+
+def _not_told() -> Alert:
+    return Alert(
+        "GPUBudgetAlertNotDelivered",
+        f"max by (channel) ({q.BUDGET_ALERTS_FAILING}) > 0",
+        "warning",
+        "A message about a project's GPU budget cannot be delivered by {{ $labels.channel }}.",
+        "It is tried again every minute. Nobody is told that a budget is nearly or altogether spent; "
+        "the alerts GPUProjectBudgetNearlySpent and GPUProjectBudgetSpent say it here.",
+        for_seconds=NOT_TOLD_FOR_SECONDS,
     )

@@ -15,6 +15,7 @@ from helpers.domain.names import INJECTOR_COMPONENT, MANAGER_COMPONENT
 from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering.admission_webhook import runs_webhook
 from helpers.rendering.dashboard import dashboard
+from helpers.rendering.manager_objectives import objective_group
 from helpers.rendering.manifest_yaml import to_yaml
 from helpers.rendering.monitoring_alerts import monitoring_alerts
 from helpers.rendering.objects import RenderedObject
@@ -91,7 +92,8 @@ def monitoring_objects(estate: Estate, settings: WatchdogSettings, monitoring: M
 def rule_groups(estate: Estate, settings: WatchdogSettings, monitoring: Monitoring) -> dict[str, Any]:
     """`{"groups": [...]}`: a rules file's content, and a PrometheusRule's spec."""
     rules = [alert.rule(monitoring.runbook_base_url) for alert in monitoring_alerts(estate, settings, monitoring)]
-    return {"groups": [{"name": "gpumem", "interval": f"{monitoring.scrape_interval_seconds}s", "rules": rules}]}
+    groups = [{"name": "gpumem", "interval": f"{monitoring.scrape_interval_seconds}s", "rules": rules}]
+    return {"groups": [*groups, *([objective_group()] if estate.manager is not None else [])]}
 
 
 def rules_text(estate: Estate, settings: WatchdogSettings, monitoring: Monitoring) -> str:

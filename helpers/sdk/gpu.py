@@ -25,8 +25,10 @@ from typing import Any, Self
 
 import httpx
 
+from helpers.domain.jobs.advice_views import ProjectAdvice
 from helpers.domain.jobs.spec import JobSpec
 from helpers.domain.jobs.views import (
+    AuditView,
     EventView,
     JobSubmitted,
     JobView,
@@ -35,6 +37,7 @@ from helpers.domain.jobs.views import (
     QueueList,
     QuotaView,
 )
+from helpers.sdk import gpu_reports as reports
 from helpers.sdk import gpu_wire as wire
 from helpers.sdk.gpu_async import AsyncGPUJobClient
 from helpers.sdk.gpu_wire import (
@@ -152,6 +155,13 @@ class GPUJobClient:
             yield from page
             after = page[-1].sequence
 
+    def audit(self, *, project_id: str | Iterable[str] | None = None, after: int = 0) -> Iterator[AuditView]:
+        """Who changed what in a project (else in all of yours) after a sequence, oldest first, until now."""
+        projects = wire.texts(project_id)
+        while page := self._answer(reports.audit_page(projects, after)).entries:
+            yield from page
+            after = page[-1].sequence
+
     def wait(self, job_id: str, *, timeout_seconds: float | None = None, check: bool = False) -> JobView:
         """The job when it is over.
 
@@ -169,19 +179,30 @@ class GPUJobClient:
 
     def queues(self) -> QueueList:
         """Pools of GPUs, and how many wait for them."""
-        return self._answer(wire.queues())
+        return self._answer(reports.queues())
 
     def usage(self, project_id: str, *, from_at: datetime | None = None, to_at: datetime | None = None) -> ProjectUsage:
         """What a project held and what that cost; absent: this month."""
-        return self._answer(wire.usage(project_id, from_at, to_at))
+        return self._answer(reports.usage(project_id, from_at, to_at))
+
+    def advice(
+        self,
+        project_id: str,
+        *,
+        from_at: datetime | None = None,
+        to_at: datetime | None = None,
+        reserved_discount_ratio: float | None = None,
+    ) -> ProjectAdvice:
+        """What a project could save, from what it held; absent: the last four weeks. Nothing acts on it."""
+        return self._answer(reports.advice(project_id, from_at, to_at, reserved_discount_ratio))
 
     def quotas(self, *, project_id: str | Iterable[str] | None = None) -> Iterator[QuotaView]:
         """What projects may hold and spend."""
-        yield from self._answer(wire.quotas(wire.texts(project_id))).quotas
+        yield from self._answer(reports.quotas(wire.texts(project_id))).quotas
 
     def pricing(self) -> PriceList:
         """What cards cost."""
-        return self._answer(wire.pricing())
+        return self._answer(reports.pricing())
 
     def submit_kfp_task(self, task: KfpTask, *, project_id: str, **fields: Any) -> JobSubmitted:
         """Submits what a Kubeflow Pipelines task would run (`kubeflow.job_of_task`)."""

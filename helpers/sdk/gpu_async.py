@@ -11,8 +11,19 @@ from typing import Any, Self
 
 import httpx
 
+from helpers.domain.jobs.advice_views import ProjectAdvice
 from helpers.domain.jobs.spec import JobSpec
-from helpers.domain.jobs.views import EventView, JobSubmitted, JobView, PriceList, ProjectUsage, QueueList, QuotaView
+from helpers.domain.jobs.views import (
+    AuditView,
+    EventView,
+    JobSubmitted,
+    JobView,
+    PriceList,
+    ProjectUsage,
+    QueueList,
+    QuotaView,
+)
+from helpers.sdk import gpu_reports as reports
 from helpers.sdk import gpu_wire as wire
 from helpers.sdk.gpu_wire import Answer, Call, Waiting, Wire
 
@@ -94,6 +105,14 @@ class AsyncGPUJobClient:
                 yield event
             after = page[-1].sequence
 
+    async def audit(self, *, project_id: str | Iterable[str] | None = None, after: int = 0) -> AsyncIterator[AuditView]:
+        """Who changed what after a sequence, oldest first, until now."""
+        projects = wire.texts(project_id)
+        while page := (await self._answer(reports.audit_page(projects, after))).entries:
+            for entry in page:
+                yield entry
+            after = page[-1].sequence
+
     async def wait(self, job_id: str, *, timeout_seconds: float | None = None, check: bool = False) -> JobView:
         """The job when it is over; raises as `GPUJobClient.wait`."""
         began_seconds, waiting = time.monotonic(), Waiting(timeout_seconds, check=check)
@@ -106,21 +125,32 @@ class AsyncGPUJobClient:
 
     async def queues(self) -> QueueList:
         """Pools of GPUs, and how many wait for them."""
-        return await self._answer(wire.queues())
+        return await self._answer(reports.queues())
 
     async def usage(
         self, project_id: str, *, from_at: datetime | None = None, to_at: datetime | None = None
     ) -> ProjectUsage:
         """What a project held and what that cost; absent: this month."""
-        return await self._answer(wire.usage(project_id, from_at, to_at))
+        return await self._answer(reports.usage(project_id, from_at, to_at))
+
+    async def advice(
+        self,
+        project_id: str,
+        *,
+        from_at: datetime | None = None,
+        to_at: datetime | None = None,
+        reserved_discount_ratio: float | None = None,
+    ) -> ProjectAdvice:
+        """What a project could save, from what it held; absent: the last four weeks. Nothing acts on it."""
+        return await self._answer(reports.advice(project_id, from_at, to_at, reserved_discount_ratio))
 
     async def quotas(self, *, project_id: str | Iterable[str] | None = None) -> tuple[QuotaView, ...]:
         """What projects may hold and spend."""
-        return tuple((await self._answer(wire.quotas(wire.texts(project_id)))).quotas)
+        return tuple((await self._answer(reports.quotas(wire.texts(project_id)))).quotas)
 
     async def pricing(self) -> PriceList:
         """What cards cost."""
-        return await self._answer(wire.pricing())
+        return await self._answer(reports.pricing())
 
     async def _answer(self, call: Call[Answer]) -> Answer:
         tries_count = 0

@@ -6,7 +6,6 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -24,10 +23,6 @@ from helpers.domain.jobs.views import (
     JobList,
     JobSubmitted,
     JobView,
-    PriceList,
-    ProjectUsage,
-    QueueList,
-    QuotaList,
 )
 from helpers.sdk.pod_token import TOKEN_FILE
 
@@ -42,7 +37,7 @@ FIRST_LOOK_SECONDS = 1.0
 LONGEST_LOOK_SECONDS = 15.0
 _LOOK_GROWTH = 1.5
 PAGE_COUNT = 200
-_BASE = "/api/v1/gpu"
+BASE = "/api/v1/gpu"
 _AGAIN = frozenset({502, 503, 504})
 
 Answer = TypeVar("Answer")
@@ -157,7 +152,7 @@ def read(call: Call[Answer], answer: httpx.Response) -> Answer:
 def submit(job: JobSpec | Mapping[str, Any] | None, fields: Mapping[str, Any], key: str | None) -> Call[JobSubmitted]:
     """A submit. Its key makes a second one harmless: a client that hears nothing sends the same again."""
     body = document(job, fields)
-    return Call("POST", f"{_BASE}/jobs", _view(JobSubmitted), {}, body, {"Idempotency-Key": key or uuid.uuid4().hex})
+    return Call("POST", f"{BASE}/jobs", view_of(JobSubmitted), {}, body, {"Idempotency-Key": key or uuid.uuid4().hex})
 
 
 def document(job: JobSpec | Mapping[str, Any] | None, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,12 +175,12 @@ def checked(body: Mapping[str, Any]) -> JobSpec:
 
 def get_job(job_id: str) -> Call[JobView]:
     """A job."""
-    return Call("GET", _job(job_id), _view(JobView))
+    return Call("GET", _job(job_id), view_of(JobView))
 
 
 def cancel_job(job_id: str) -> Call[JobView]:
     """Ends it."""
-    return Call("DELETE", _job(job_id), _view(JobView))
+    return Call("DELETE", _job(job_id), view_of(JobView))
 
 
 def job_logs(job_id: str, tail_lines: int, worker: int) -> Call[str]:
@@ -195,35 +190,14 @@ def job_logs(job_id: str, tail_lines: int, worker: int) -> Call[str]:
 
 def job_page(wanted: Mapping[str, Any], cursor: str, page_count: int) -> Call[JobList]:
     """A page of jobs."""
-    return Call("GET", f"{_BASE}/jobs", _view(JobList), {**wanted, "cursor": cursor, "limit": page_count})
+    return Call("GET", f"{BASE}/jobs", view_of(JobList), {**wanted, "cursor": cursor, "limit": page_count})
 
 
 def event_page(job_id: str | None, projects: list[str], after: int) -> Call[EventList]:
     """History after a sequence."""
-    path = f"{_job(job_id)}/events" if job_id is not None else f"{_BASE}/events"
+    path = f"{_job(job_id)}/events" if job_id is not None else f"{BASE}/events"
     params: dict[str, Any] = {"after": after, "limit": PAGE_COUNT}
-    return Call("GET", path, _view(EventList), params if job_id is not None else {**params, "project_id": projects})
-
-
-def queues() -> Call[QueueList]:
-    """Pools, and who waits for them."""
-    return Call("GET", f"{_BASE}/queues", _view(QueueList))
-
-
-def usage(project_id: str, from_at: datetime | None, to_at: datetime | None) -> Call[ProjectUsage]:
-    """What a project held."""
-    params = {"from": from_at and from_at.isoformat(), "to": to_at and to_at.isoformat()}
-    return Call("GET", f"{_BASE}/projects/{quote(project_id, safe='')}/usage", _view(ProjectUsage), params)
-
-
-def quotas(projects: list[str]) -> Call[QuotaList]:
-    """What projects may hold."""
-    return Call("GET", f"{_BASE}/quotas", _view(QuotaList), {"project_id": projects})
-
-
-def pricing() -> Call[PriceList]:
-    """What cards cost."""
-    return Call("GET", f"{_BASE}/pricing", _view(PriceList))
+    return Call("GET", path, view_of(EventList), params if job_id is not None else {**params, "project_id": projects})
 
 
 def job_filter(
@@ -276,10 +250,12 @@ class Waiting:
 
 
 def _job(job_id: str) -> str:
-    return f"{_BASE}/jobs/{quote(job_id, safe='')}"
+    return f"{BASE}/jobs/{quote(job_id, safe='')}"
 
 
-def _view(model: type[View]) -> Callable[[httpx.Response], View]:
+def view_of(model: type[View]) -> Callable[[httpx.Response], View]:
+    """How an answer is read that is a `model`."""
+
     def read_view(answer: httpx.Response) -> View:
         try:
             # A newer manager may tell more than this client knows.

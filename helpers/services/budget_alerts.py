@@ -34,9 +34,18 @@ class BudgetAlerting:
         self._memory = memory
         self._dry_run = dry_run
 
-    def look(self, project: str, month: Month, budget_usd: Decimal | None, cost: Cost) -> tuple[Delivery, ...]:
-        """Sends what is due about one project and month, by every channel."""
-        found = (self._tell(name, project, month, budget_usd, cost) for name in sorted(self._channels))
+    def look(
+        self,
+        project: str,
+        month: Month,
+        budget_usd: Decimal | None,
+        cost: Cost,
+        *,
+        without: frozenset[str] = frozenset(),
+    ) -> tuple[Delivery, ...]:
+        """Sends what is due about one project and month, by every channel but those in `without`."""
+        names = sorted(self._channels.keys() - without)
+        found = (self._tell(name, project, month, budget_usd, cost) for name in names)
         return tuple(one for one in found if one is not None)
 
     def _tell(

@@ -64,7 +64,7 @@ class CardBoard:
             on = observed[row.job_id].nodes if row.job_id in observed else ()
             if not on:
                 unplaced.append(row.job_id)
-            for name, count in _workers(on, row.demand.workers).items():
+            for name, count in Counter(on).items():
                 seated[name].append(Seated(row.job_id, row.project_id, row.demand, count))
         nodes = [node for manifest in self._cluster.list(_NODES) if (node := gpu_node(manifest)) is not None]
         found = tuple(node_cards(node, seated[node.name]) for node in sorted(nodes, key=lambda node: node.name))
@@ -83,13 +83,3 @@ def gpu_node(manifest: Mapping[str, Any]) -> GpuNode | None:
     if not text.isdecimal():
         raise ClusterError(f"Node {name} says that it has {text!r} cards, which is no whole number")
     return GpuNode(name, str(labels.get(_PRODUCT_LABEL) or "GPU"), int(text)) if int(text) else None
-
-
-def _workers(nodes: tuple[str, ...], workers: int) -> Mapping[str, int]:
-    """How many workers are on each node. An engine names a node once for each pod, or once in all."""
-    if not nodes:
-        return {}
-    if len(nodes) >= workers:
-        return Counter(nodes)
-    share, rest = divmod(workers, len(nodes))
-    return {name: share + (index < rest) for index, name in enumerate(nodes)}

@@ -47,6 +47,8 @@ class Follower:
     spot_retries: int
     _away_since_seconds: dict[str, float] = field(default_factory=dict)
     _let_go_seconds: dict[str, float] = field(default_factory=dict)
+    # Of jobs that another leader let go nothing is known, and their time to a GPU is not counted.
+    _let_go_at: dict[str, datetime] = field(default_factory=dict)
 
     def concerns(self, row: QueueRow, seen: Mapping[str, JobObservation]) -> bool:
         """Whether there may be something to do about it; for nearly all of a long queue there is not."""
@@ -73,11 +75,13 @@ class Follower:
     def forget_others(self, rows: list[QueueRow]) -> None:
         """Only jobs that are not over may be away, or were just let go."""
         known = {row.job_id for row in rows}
+        self._let_go_at = {k: v for k, v in self._let_go_at.items() if k in known}
         self._let_go_seconds = {k: v for k, v in self._let_go_seconds.items() if k in known}
         self._away_since_seconds = {k: v for k, v in self._away_since_seconds.items() if k in known}
 
     def let_go(self, job_id: str) -> None:
         """It was let go just now."""
+        self._let_go_at[job_id] = self.clock.now_at()
         self._let_go_seconds[job_id] = self.clock.monotonic_seconds()
 
     def _settles(self, row: QueueRow) -> bool:
@@ -151,6 +155,10 @@ class Follower:
     def _tell(self, change: Change) -> None:
         job = change.new
         self.metrics.reached(job.project_id, job.status.value)
+        if job.status in (JobStatus.COMPLETED, JobStatus.FAILED) and job.attempt_count > 1:
+            self.metrics.recovered(job.project_id, job.status.value)
+        if job.status is JobStatus.RUNNING and (let_go_at := self._let_go_at.pop(job.job_id, None)) is not None:
+            self.metrics.started(max(0.0, (change.at - let_go_at).total_seconds()))
         self.log.info(
             "job_moved", job_id=job.job_id, namespace=job.project_id, status=job.status.value, reason=job.reason
         )

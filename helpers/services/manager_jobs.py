@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from helpers.domain.errors import CheckFailed, NotFound, Problem
+from helpers.domain.estate.manager import Project
 from helpers.domain.jobs.change import (
     AuditEntry,
     IdempotencyKey,
@@ -18,9 +19,10 @@ from helpers.domain.jobs.change import (
     Submission,
     step,
 )
+from helpers.domain.jobs.gpus import card_sizes
 from helpers.domain.jobs.job import JOB_ID_PREFIX, Job, JobEvent
 from helpers.domain.jobs.observation import Capability
-from helpers.domain.jobs.places import place_problems
+from helpers.domain.jobs.places import place_problems, sized
 from helpers.domain.jobs.preemption import first_capacity
 from helpers.domain.jobs.problems import RequestInvalid
 from helpers.domain.jobs.settings import ManagerSettings
@@ -76,6 +78,7 @@ class JobDesk:
         self._purse = purse
         self._clock = clock
         self._new_id = new_id or new_job_id
+        self._sizes = card_sizes(settings.prices)
 
     def submit(self, spec: JobSpec, user: str, key: str = "") -> Submitted:
         """Keeps the job; when this returns it is committed.
@@ -85,7 +88,10 @@ class JobDesk:
             KeyConflict: the key came with another request before.
             DependencyError: the database does not answer; nothing was kept, or with a key it may be asked for again.
         """
-        problems = self._problems(spec)
+        asked_hash = request_hash(spec)
+        project = self._require_project(spec)
+        spec = sized(spec, self._settings.places, self._sizes)
+        problems = self._problems(spec, project)
         if problems:
             raise RequestInvalid(problems)
         now_at, job_id = self._clock.now_at(), self._new_id()
@@ -99,7 +105,7 @@ class JobDesk:
             capacity=first_capacity(spec, offers_spot=self._settings.offers_spot),
         )
         after = {"job_name": spec.job_name, "status": job.status.value, "gpus": spec.demand.pool.name}
-        wanted = IdempotencyKey(spec.project_id, key, request_hash(spec)) if key else None
+        wanted = IdempotencyKey(spec.project_id, key, asked_hash) if key else None
         kept = self._store.submit(
             Submission(
                 job,
@@ -140,12 +146,15 @@ class JobDesk:
                 return change.new
         raise CheckFailed(f"job {job_id} changes faster than it can be cancelled; try again")
 
-    def _problems(self, spec: JobSpec) -> list[Problem]:
+    def _require_project(self, spec: JobSpec) -> Project:
         project = self._settings.project(spec.project_id)
         if project is None:
             known = ", ".join(sorted(one.name for one in self._settings.projects))
-            rule = "a project that the estate declares"
-            return [Problem("project_id", spec.project_id, rule, f"use one of: {known}, or declare it")]
+            rule, repair = "a project that the estate declares", f"use one of: {known}, or declare it"
+            raise RequestInvalid([Problem("project_id", spec.project_id, rule, repair)])
+        return project
+
+    def _problems(self, spec: JobSpec, project: Project) -> list[Problem]:
         problems = [*_lacks(spec, self._engine), *place_problems(spec, self._settings.places)]
         gpu_count = spec.demand.gpu_count()
         if project.gpu_quota_count is not None and gpu_count > project.gpu_quota_count:

@@ -11,14 +11,15 @@ from functools import lru_cache
 
 from helpers.domain.cost.estimate import CostEstimate, estimate, price_range
 from helpers.domain.cost.held import CardMemory, Segment, WholeCards, charges, cost_of
-from helpers.domain.cost.money import Cost, summed
+from helpers.domain.cost.money import Cost, Month, summed
 from helpers.domain.cost.price_history import history_of, table_of
-from helpers.domain.cost.price_table import CapacityType
+from helpers.domain.cost.price_table import CapacityType, PriceTable, own_row
 from helpers.domain.estate.prices import Prices
 from helpers.domain.jobs.change import Change, HeldAttempt
 from helpers.domain.jobs.gpus import Demand, Pool, mib_of_gb
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.spec import JobSpec
+from helpers.ports.job_store import JobStore
 
 _MOST_KEPT_COUNT = 4096
 
@@ -102,17 +103,46 @@ class Purse:
             rows[key] = UsageRow(*key, known.gpu_seconds + seconds, known.cost + cost)
         return [rows[key] for key in sorted(rows)]
 
+    def priced(self, at: datetime) -> PriceTable:
+        """The estate's table with its own cards and prices, as they are at `at`."""
+        rows = {row.gpu: row for row in self.table.rows}
+        for point in self.history.points:
+            holds = self.history.at(point.gpu, point.capacity_type, at)
+            if point.capacity_type is not CapacityType.ON_DEMAND or holds is None:
+                continue
+            price = holds.usd_per_gpu_hour
+            rows[point.gpu] = (
+                replace(rows[point.gpu], usd_per_instance_hour=price * rows[point.gpu].gpus_count, source=holds.source)
+                if point.gpu in rows
+                else own_row(point.gpu, price, holds.source, at.date())
+            )
+        return replace(self.table, rows=tuple(rows.values()))
+
     def _of(self, demand: Demand, capacity: str, from_at: datetime, to_at: datetime) -> Cost:
-        unit, count = _units(demand.pool, demand.amount)
-        kind = CapacityType(capacity)
-        segment = Segment("", "", None, demand.pool.price_key, unit, kind, from_at, max(from_at, to_at))
-        one = cost_of(charges([segment], self.history, from_at, max(from_at, to_at)))
-        return Cost(one.known * count, one.unpriced_card_seconds * count)
+        segment = segment_of(demand, capacity, from_at, max(from_at, to_at))
+        return cost_of(charges([segment], self.history, from_at, max(from_at, to_at)))
+
+
+def month_cost(store: JobStore, purse: Purse, project_id: str, now_at: datetime) -> Cost:
+    """What the project has spent in this month, UTC.
+
+    Raises:
+        DependencyError: the database does not answer.
+    """
+    from_at = Month.of(now_at).from_at
+    return total(purse.usage(store.held([project_id], from_at, now_at), from_at, now_at))
 
 
 def total(rows: Iterable[UsageRow]) -> Cost:
     """All of it together."""
     return summed(row.cost for row in rows)
+
+
+def segment_of(demand: Demand, capacity: str, from_at: datetime, to_at: datetime | None, job_id: str = "") -> Segment:
+    """What is held of a pool, as it is priced."""
+    unit, count = _units(demand.pool, demand.amount)
+    held = replace(unit, count=count) if isinstance(unit, CardMemory) else unit
+    return Segment(job_id, "", None, demand.pool.price_key, held, CapacityType(capacity), from_at, to_at)
 
 
 def _units(pool: Pool, amount: int) -> tuple[WholeCards | CardMemory, int]:

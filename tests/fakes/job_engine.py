@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from helpers.domain.errors import NotFound
-from helpers.domain.jobs.gpus import Pool
+from helpers.domain.jobs.gpus import CardKind, Pool
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.observation import Capability, JobObservation, Phase
 from helpers.domain.jobs.ordering import Waiting, ordered
@@ -23,6 +23,7 @@ class FakeEngine:
     name = "fake"
 
     def __init__(self, pools: Mapping[Pool, int] | None = None) -> None:
+        self.cards: dict[CardKind, int] = {}
         self.pools = dict(pools) if pools is not None else {A100: 8}
         self.can = OWN_ORDER
         self.itself = False
@@ -74,6 +75,10 @@ class FakeEngine:
     def capacity(self) -> Mapping[Pool, int]:
         self._fail("capacity")
         return dict(self.pools)
+
+    def machines(self) -> Mapping[CardKind, int]:
+        self._fail("machines")
+        return dict(self.cards)
 
     def logs(self, job: Job, *, tail_lines: int, worker: int) -> str:
         self._fail("logs")

@@ -12,6 +12,7 @@ from helpers.adapters.sql_.connection import open_database
 from helpers.adapters.sql_.migrate import migrate
 from helpers.adapters.sql_.store import SqlJobStore
 from helpers.domain.estate.manager import Project
+from helpers.domain.jobs.gpus import CardKind
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.limits import Sample
 from helpers.domain.jobs.settings import ManagerSettings
@@ -40,6 +41,11 @@ class FakeManagerMetrics:
     def __init__(self) -> None:
         self.states: Counter[str] = Counter()
         self.waits: list[float] = []
+        self.starts: list[float] = []
+        self.recoveries: Counter[tuple[str, str]] = Counter()
+        self.held_cards: Mapping[CardKind, float] = {}
+        self.node_cards: Mapping[CardKind, int] = {}
+        self.card_prices: Mapping[CardKind, Decimal] = {}
         self.acts: Counter[str] = Counter()
         self.counts: Mapping[tuple[str, str], int] = {}
         self.outbox_count = 0
@@ -47,6 +53,8 @@ class FakeManagerMetrics:
         self.answers: Counter[tuple[str, int]] = Counter()
         self.longest_seconds: Mapping[str, float] = {}
         self.spent_usd: Mapping[str, Decimal] = {}
+        self.alerts: Counter[tuple[str, str]] = Counter()
+        self.failing_channels: frozenset[str] = frozenset()
 
     def leads(self, leads: bool) -> None:
         self.leading = leads
@@ -63,11 +71,29 @@ class FakeManagerMetrics:
     def waited(self, priority: str, seconds: float) -> None:
         self.waits.append(seconds)
 
+    def started(self, seconds: float) -> None:
+        self.starts.append(seconds)
+
+    def recovered(self, project_id: str, status: str) -> None:
+        self.recoveries[project_id, status] += 1
+
+    def cards(self, held: Mapping[CardKind, float], there: Mapping[CardKind, int]) -> None:
+        self.held_cards, self.node_cards = held, there
+
+    def prices(self, usd_per_hour: Mapping[CardKind, Decimal]) -> None:
+        self.card_prices = usd_per_hour
+
     def waiting(self, longest_seconds: Mapping[str, float]) -> None:
         self.longest_seconds = longest_seconds
 
     def spent(self, spent_usd: Mapping[str, Decimal]) -> None:
         self.spent_usd = spent_usd
+
+    def alerted(self, channel: str, outcome: str) -> None:
+        self.alerts[channel, outcome] += 1
+
+    def alerts_failing(self, channels: frozenset[str]) -> None:
+        self.failing_channels = channels
 
     def turned(self, at_seconds: float, failed_count: int) -> None:
         pass

@@ -28,8 +28,14 @@ def theirs(scene: Scene) -> str:
     ("method", "path"),
     [
         *[("POST", "/jobs"), ("GET", "/jobs"), ("GET", "/jobs/x"), ("DELETE", "/jobs/x"), ("GET", "/jobs/x/logs")],
-        *[("GET", "/jobs/x/events"), ("GET", "/events"), ("GET", "/queues"), ("GET", "/projects/vision/usage")],
-        *[("GET", "/quotas"), ("GET", "/pricing")],
+        *[
+            ("GET", "/jobs/x/events"),
+            ("GET", "/events"),
+            ("GET", "/audit"),
+            ("GET", "/queues"),
+            ("GET", "/projects/vision/usage"),
+        ],
+        *[("GET", "/quotas"), ("GET", "/pricing"), ("GET", "/projects/vision/advice")],
     ],
 )
 def test_nobody_gets_anything_without_a_token(scene: Scene, method: str, path: str, token: str) -> None:
@@ -48,7 +54,11 @@ def test_another_projects_job_is_as_if_it_were_not_there(scene: Scene, theirs: s
 
 
 @pytest.mark.parametrize(
-    "path", ["/jobs?project_id=text", "/events?project_id=text", "/projects/text/usage", "/quotas?project_id=text"]
+    "path",
+    [
+        *["/jobs?project_id=text", "/events?project_id=text", "/audit?project_id=text", "/projects/text/usage"],
+        *["/quotas?project_id=text", "/projects/text/advice"],
+    ],
 )
 def test_another_project_cannot_be_asked_about(scene: Scene, theirs: str, path: str) -> None:
     answer = scene.send("GET", f"/api/v1/gpu{path}")
@@ -56,14 +66,16 @@ def test_another_project_cannot_be_asked_about(scene: Scene, theirs: str, path: 
     assert answer.json()["errors"][0]["rule"] == "alice may not list gpujobs.gpumem.io in namespace text"
 
 
-@pytest.mark.parametrize("path", ["/jobs", "/events", "/queues", "/quotas", "/pricing", "/projects/vision/usage"])
+@pytest.mark.parametrize(
+    "path", ["/jobs", "/events", "/audit", "/queues", "/quotas", "/pricing", "/projects/vision/usage"]
+)
 def test_nothing_of_another_project_is_in_what_is_listed(scene: Scene, theirs: str, path: str) -> None:
     mine = scene.submit(document()).json()["job_id"]
     answer = scene.send("GET", f"/api/v1/gpu{path}")
     assert answer.status_code == 200
     for word in (theirs, SECRET, '"text"'):
         assert word not in answer.text
-    if path in ("/jobs", "/events"):
+    if path in ("/jobs", "/events", "/audit"):
         assert mine in answer.text
     if path == "/queues":
         (queue,) = answer.json()["queues"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import prometheus_client as prometheus
@@ -10,7 +11,9 @@ import pytest
 
 from helpers.domain.errors import ClusterError
 from helpers.domain.jobs.observation import Capability, Phase
-from tests.fakes.jobs import EXAMPLE, document
+from helpers.domain.jobs.places import Place
+from tests.fakes.jobs import EXAMPLE, document, spec
+from tests.fakes.manager import SETTINGS, ManagerBench
 from tests.manager.scene import ALICE, Scene
 
 
@@ -227,3 +230,17 @@ def test_the_process_tells_how_it_is(scene: Scene) -> None:
     assert scene.send("GET", "/metrics", token="").status_code == 404  # figures by project are not every caller's
     assert scene.send("GET", "/nothing").json()["errors"][0]["place"] == "path"
     assert scene.send("PUT", "/api/v1/gpu/jobs").status_code == 405
+
+
+def test_a_card_without_a_size_is_answered_with_the_one_that_the_estate_has(tmp_path: Path) -> None:
+    places = tuple(
+        Place(name=name, gpu_type=name, size_gb=size, selector={}, machine_amount=8, largest_amount=8)
+        for name, size in (("A100", 80), ("L4", 24), ("H100", 80))
+    )
+    bench = ManagerBench(tmp_path, SETTINGS.model_copy(update={"places": places}))
+    for gpu_type, size_gb in (("A100", 80), ("L4", 24)):
+        asked = spec(gpu_requirements={"gpu_type": gpu_type})
+        done = bench.desk.submit(asked, "alice", gpu_type)
+        assert done.job.spec.gpu_requirements.gpu_memory_gb == size_gb
+        assert bench.job(done.job.job_id) == done.job
+        assert not bench.desk.submit(asked, "alice", gpu_type).created

@@ -67,6 +67,18 @@ def test_submit_list_get_and_cancel(gpu: Run, scene: Scene) -> None:
     assert gpu("list", "--status", "running")[1] == "no jobs\n"
 
 
+def test_the_audit_log_for_people_and_machines(gpu: Run, scene: Scene) -> None:
+    assert gpu("audit")[1] == "no entries\n"
+    gpu(*SUBMIT)
+    gpu("cancel", "gpu-job-1")
+    heading, _, line = gpu("audit", "-n", "vision")[1].splitlines()
+    assert heading.split() == ["SEQUENCE", "AT", "BY", "WHAT", "PROJECT", "SUBJECT", "CHANGE"]
+    assert re.search(r"alice +cancel +vision +gpu-job-1 +status: pending -> cancelled, reason: alice cancelled", line)
+    (cancelled,) = json.loads(gpu("audit", "--after", "1", "-o", "json")[1])
+    assert (cancelled["actor"], cancelled["action"]) == ("alice", "cancel")
+    assert gpu("audit", "-n", "text")[0] == ExitCode.CHECK_FAILED
+
+
 def test_it_is_odg_gpu_as_well(gpu: Run) -> None:
     code, out, _ = gpu(*SUBMIT, program=cli.odg)
     assert (code, out.split()[0]) == (ExitCode.OK, "gpu-job-1")

@@ -57,7 +57,7 @@ def test_no_request_is_the_servers_fault(api_schema: Any, operation: str) -> Non
 
 
 def test_every_operation_says_who_is_refused_and_how(api_schema: Any) -> None:
-    assert len(OPERATIONS) == 13
+    assert len(OPERATIONS) == 15
     for path, methods in api_schema.raw_schema["paths"].items():
         for method, operation in methods.items():
             assert {"401", "422", "503"} <= set(operation["responses"]), f"{method} {path}"

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from helpers.domain.cost.held import CardMemory, WholeCards
-from helpers.domain.errors import ClusterError
+from helpers.domain.errors import ClusterError, DependencyError
 from helpers.domain.estate.prices import Prices
 from helpers.domain.jobs.gpus import Pool
 from helpers.domain.jobs.observation import Phase
 from helpers.domain.watchdog.recommendation import Confidence
+from helpers.services import manager_queue
 from helpers.services.manager_money import Purse, _units
+from helpers.services.manager_queue import QueueBoard
 from tests.fakes.jobs import NOON, after, job, spec
 from tests.fakes.manager import ManagerBench
 
@@ -32,6 +34,62 @@ def test_a_new_job_is_placed_without_another_look(bench: ManagerBench) -> None:
     assert (estimate.position, estimate.confidence) == (2, Confidence.LOW)
     none = bench.board.of_new(spec(gpu_requirements={"gpu_type": "T4"}), bench.clock.now_at())
     assert (none.starts_at, none.confidence, none.basis) == (None, Confidence.NONE, "there are 0 T4_16GB now")
+
+
+def test_submits_between_two_looks_stand_one_behind_the_other(bench: ManagerBench) -> None:
+    def told(priority: str = "medium") -> int:
+        return bench.board.of_submitted(bench.job(bench.submit(priority=priority))).position
+
+    first = bench.job(bench.submit())
+    for _ in range(2):  # sent again, with its key
+        bench.board.of_submitted(first)
+    assert [told(), told("low"), told("high"), told()] == [2, 3, 1, 4]
+    bench.board.look()
+    assert [told(), told("high"), told("low")] == [5, 2, 8]
+    bench.board.look()
+    assert told() == 7
+
+
+def position(bench: ManagerBench, board: QueueBoard, **changes: object) -> int:
+    bench.clock.advance(0.001)
+    return board.of_asked(bench.job(bench.submit(**changes))).position
+
+
+def test_who_asks_is_told_the_order_of_commits_whoever_took_them(tmp_path: Path, url: str) -> None:
+    bench = ManagerBench(tmp_path, url=url)
+    other = QueueBoard(bench.store, bench.engine, bench.settings, bench.clock, bench.log)
+    assert [position(bench, bench.board), position(bench, other), position(bench, bench.board)] == [1, 2, 3]
+    bench.clock.advance(1)
+    bench.board.look()  # some are so new that they are looked at anew
+    bench.clock.advance(1)
+    assert [position(bench, bench.board), position(bench, other)] == [4, 5]
+    bench.clock.advance(10)
+    bench.board.look()
+    assert [position(bench, board, priority="low") for board in (bench.board, other)] == [6, 7]
+    assert [position(bench, board, priority="high") for board in (bench.board, other)] == [1, 2]
+    assert position(bench, bench.board) == 8
+
+
+def test_in_a_long_queue_the_database_is_asked_nothing_more(
+    bench: ManagerBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manager_queue, "LONG_QUEUE_COUNT", 1)
+    for _ in range(2):
+        bench.submit()
+    bench.board.look()
+    monkeypatch.delattr(bench.store.__class__.__mro__[1], "waiting_before")
+    assert position(bench, bench.board) == 3
+
+
+def test_a_database_that_does_not_answer_leaves_what_the_last_look_says(
+    bench: ManagerBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_arguments: object) -> int:
+        raise DependencyError("the database is gone")
+
+    monkeypatch.setattr(bench.store, "waiting_before", silent)
+    assert position(bench, bench.board) == 1
+    assert bench.log.of("position_not_read") == [{"job_id": "gpu-job-1", "reason": "the database is gone"}]
 
 
 def test_measured_durations_make_starts_surer(bench: ManagerBench) -> None:

@@ -156,6 +156,19 @@ def test_history_goes_on_where_it_was_left(either: Any, scene: Scene) -> None:
     assert [event.job_id for event in either.events(project_id="vision")] == [job_id] * 3
 
 
+def test_the_audit_log_says_who_changed_what_and_is_read_on_from_a_sequence(either: Any, scene: Scene) -> None:
+    job_id = scene.bench.submit()
+    scene.bench.submit(project_id="text")
+    (entry,) = either.audit()
+    assert (entry.actor, entry.action, entry.subject, entry.before) == ("alice", "submit", job_id, None)
+    either.cancel(job_id)
+    (later,) = either.audit(project_id="vision", after=entry.sequence)
+    assert (later.action, later.before, later.after) == (
+        "cancel", {"status": "pending"}, {"status": "cancelled", "reason": "alice cancelled it"},
+    )  # fmt: skip
+    assert list(either.audit(after=later.sequence)) == []
+
+
 def test_a_cancelled_job_may_be_cancelled_again(either: Any, scene: Scene) -> None:
     job_id = scene.bench.submit()
     assert either.cancel(job_id).status is JobStatus.CANCELLED

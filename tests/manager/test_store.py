@@ -232,11 +232,15 @@ def test_a_history_that_is_read_on_misses_nothing_that_is_committed_later(
         found = store.events(["vision"], job_id=None, after_sequence=sequence, limit=9)
         return [(event.sequence, event.job_id) for event in found]
 
-    first = read_on(0)
-    assert [job_id for _, job_id in first] == ["gpu-job-1"]
+    def audited(sequence: int) -> list[tuple[int, str]]:
+        return [(one.sequence, one.subject) for one in store.audit(["vision"], after_sequence=sequence, limit=9)]
+
+    first, first_audited = read_on(0), audited(0)
+    assert [job_id for _, job_id in first] == [job_id for _, job_id in first_audited] == ["gpu-job-1"]
     begun.commit()
     slow.close()
     assert [job_id for _, job_id in read_on(first[-1][0])] == ["gpu-job-2", "gpu-job-3"]
+    assert [job_id for _, job_id in audited(first_audited[-1][0])] == ["gpu-job-2", "gpu-job-3"]
 
 
 def test_silence_is_told_as_such() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from helpers.domain.estate.budget_alerts import AlertWebhook, BudgetAlerts
 from helpers.domain.watchdog.settings import watchdog_settings
 from tests.rules.card_cases import steady
 from tests.rules.promtool import Case, Firing, Rules
@@ -12,7 +13,9 @@ TURN = "gpumem_manager_last_turn_timestamp_seconds"
 
 def manager_rules() -> Rules:
     estate = shipped(PROJECT / "estates/gpu-pools.yaml")
-    return Rules(estate, watchdog_settings(estate))
+    assert estate.manager is not None
+    told = estate.manager.model_copy(update={"budget_alerts": BudgetAlerts(webhook=AlertWebhook())})
+    return Rules(estate.model_copy(update={"manager": told}), watchdog_settings(estate))
 
 
 def waited(project: str = "vision", pod: str = "m-0") -> str:
@@ -72,6 +75,18 @@ def all_of_it(text: str) -> Firing:
         "Of this month's (UTC). Its jobs go on and new ones are taken: "
         "the budget of a project tells, it stops nothing.",
     )
+
+
+def failing(pod: str = "m-0") -> str:
+    return f'gpumem_manager_budget_alerts_failing{{channel="webhook", instance="{pod}"}}'
+
+
+NOT_TOLD = Firing(
+    {"channel": "webhook"},
+    "A message about a project's GPU budget cannot be delivered by webhook.",
+    "It is tried again every minute. Nobody is told that a budget is nearly or altogether spent; "
+    "the alerts GPUProjectBudgetNearlySpent and GPUProjectBudgetSpent say it here.",
+)
 
 
 def money(usd: str, *pods: str) -> dict[str, str]:
@@ -137,4 +152,14 @@ MANAGER_CASES = (
     Case("GPUProjectBudgetSpent", "firing", money("990+1x400", "m-0"), {"1m": (), "10m": (all_of_it("103%"),)}),
     Case("GPUProjectBudgetSpent", "duplicate series", money(steady(1500), "m-0", "m-1"), {"10m": (all_of_it("150%"),)}),
     Case("GPUProjectBudgetSpent", "absent series", {}, {"10m": ()}),
+    Case("GPUBudgetAlertNotDelivered", "silent", {failing(): steady(0)}, {"30m": ()}),
+    Case("GPUBudgetAlertNotDelivered", "firing", {failing(): steady(1)}, {"10m": (), "20m": (NOT_TOLD,)}),
+    Case(
+        "GPUBudgetAlertNotDelivered",
+        "duplicate series",
+        {failing(): steady(1), failing("m-1"): steady(0)},
+        {"20m": (NOT_TOLD,)},
+    ),
+    Case("GPUBudgetAlertNotDelivered", "absent series", {}, {"30m": ()}),
+    Case("GPUBudgetAlertNotDelivered", "delivered at the second try", {failing(): "1x4 0x100"}, {"20m": ()}),
 )

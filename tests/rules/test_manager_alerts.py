@@ -13,6 +13,7 @@ import yaml
 from helpers.adapters.manager_metrics import PrometheusManagerMetrics
 from helpers.domain.estate.monitoring import Monitoring
 from helpers.rendering.dashboard import dashboard
+from helpers.rendering.manager_objectives import objective_alerts, objective_records
 from helpers.rendering.monitoring import monitoring_objects, scrape_text
 from helpers.rendering.monitoring_alerts import monitoring_alerts
 from tests.rules.manager_cases import MANAGER_CASES, manager_rules
@@ -21,17 +22,21 @@ from tests.unit.test_monitoring_dashboard import lost, read_by_grafana
 
 RULES = manager_rules()
 NAME = re.compile(r"gpumem_manager_[a-z_]+")
+RECORD = re.compile(r"gpumem:[a-z0-9_]+(?::[a-z0-9_]+)?")
 
 
 def written() -> set[str]:
     """Every series' name that a manager writes."""
     registry = prometheus_client.CollectorRegistry()
-    metrics = PrometheusManagerMetrics(registry, ["vision"], {"vision": Decimal(10)})
+    metrics = PrometheusManagerMetrics(registry, ["vision"], {"vision": Decimal(10)}, ["webhook"])
     metrics.queue({("vision", "running"): 1}, 0)
     metrics.waited("high", 1.0)
     metrics.answered("GET /", 200, 0.1)
     metrics.waiting({"vision": 1.0})
     metrics.spent({"vision": Decimal(1)})
+    metrics.cards({("A100_80GB", "spot"): 1.0}, {})
+    metrics.prices({("A100_80GB", "spot"): Decimal(1)})
+    metrics.started(1.0)
     return set(NAME.findall(prometheus_client.generate_latest(registry).decode()))
 
 
@@ -53,7 +58,8 @@ def test_an_estate_without_a_manager_has_none_of_it() -> None:
 
 def test_every_series_of_alerts_and_panels_is_one_that_the_manager_writes() -> None:
     alerts = monitoring_alerts(RULES.estate, RULES.settings, RULES.monitoring)
-    asked = set(NAME.findall(" ".join(alert.expr for alert in alerts) + json.dumps(board())))
+    records = " ".join(rule["expr"] for rule in objective_records())
+    asked = set(NAME.findall(" ".join(alert.expr for alert in alerts) + json.dumps(board()) + records))
     assert len(asked) > 6
     assert asked <= written()
 
@@ -87,3 +93,11 @@ def test_the_manager_is_scraped_where_it_runs() -> None:
     (monitor,) = [one.manifest for one in operator if one.address == "monitoring-gpumem-manager"]
     assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["gpu-system"]}
     assert monitor["spec"]["selector"]["matchLabels"] == {"app.kubernetes.io/name": "gpumem-manager"}
+
+
+def test_every_record_that_is_read_is_made_before_it_is_read() -> None:
+    made: set[str] = set()
+    for rule in objective_records():
+        assert set(RECORD.findall(rule["expr"])) <= made, rule["record"]
+        made.add(rule["record"])
+    assert set(RECORD.findall(" ".join(alert.expr for alert in objective_alerts()))) <= made

@@ -101,3 +101,5 @@ def test_a_job_runs_since_its_last_pod_has_its_place() -> None:
     assert observed(a_job(workers=2), [bound(9), bound(7)], NOW).at == NOW - timedelta(seconds=7)
     assert observed(a_job({"type": "Complete"}), [], NOW).at == NOW - timedelta(seconds=5)
     assert observed(a_job(), [a_pod()], NOW).nodes == ("a100-0",)
+    # A node for each pod, so that a gang is seen where it is; one that is over holds nothing there.
+    assert observed(a_job(), [a_pod(), a_pod(), a_pod(phase="Succeeded")], NOW).nodes == ("a100-0", "a100-0")

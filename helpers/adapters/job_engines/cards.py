@@ -9,8 +9,8 @@ from typing import Any
 from helpers.adapters.job_engines.documents import is_tolerated
 from helpers.adapters.job_engines.observing import amount_of, limits_of
 from helpers.domain import names
-from helpers.domain.jobs.gpus import Pool
-from helpers.domain.jobs.places import SPOT, Place
+from helpers.domain.jobs.gpus import CardKind, Pool
+from helpers.domain.jobs.places import ON_DEMAND, SPOT, Place
 from helpers.domain.jobs.room import Room, Seats
 from helpers.domain.jobs.settings import ManagerSettings
 
@@ -43,6 +43,17 @@ class Cards:
         for place, mine in self._divided(self._places, nodes):
             found[place.pool] += sum(self._allocatable(place, node) for node in mine)
             found[place.pool] += self._growth_count(place, mine) * place.machine_amount
+        return dict(found)
+
+    def machines(self, nodes: Sequence[Object]) -> dict[CardKind, int]:
+        """Cards of the nodes that are there: they are paid for, also while they take no pod."""
+        found: dict[CardKind, int] = defaultdict(int)
+        for node in nodes:
+            labels = node["metadata"].get("labels") or {}
+            place = next((one for one in self._places if one.has(labels)), None)
+            if place is not None:
+                kind = SPOT if labels.get(names.CAPACITY_TYPE_LABEL) == SPOT else ON_DEMAND
+                found[place.pool.price_key, kind] += place.cards_count
         return dict(found)
 
     def rooms(self, pool: Pool, nodes: Sequence[Object], pods: Iterable[Object]) -> list[Room]:

@@ -21,7 +21,7 @@ from helpers.adapters.job_engines.observing import disruption_of, observed, trim
 from helpers.adapters.job_engines.watched import Wanted, WatchedObjects, by_label
 from helpers.domain import names
 from helpers.domain.errors import ClusterError, Conflict, NotFound
-from helpers.domain.jobs.gpus import Pool
+from helpers.domain.jobs.gpus import CardKind, Pool
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.observation import JobObservation
 from helpers.domain.jobs.ordering import Waiting, ordered
@@ -260,6 +260,10 @@ class JobEngineBase:
         if not self._settings.places:
             return {}
         return self._objects.cards.capacity(self._objects.nodes.all())
+
+    def machines(self) -> Mapping[CardKind, int]:
+        """The cards of the nodes that are there; nothing where the estate's nodes are not known."""
+        return self._objects.cards.machines(self._objects.nodes.all())
 
     def order(self, facts: QueueFacts) -> Sequence[Waiting]:
         """The project's own order."""

@@ -60,7 +60,9 @@ def observed(job: Object, pods: Sequence[Object], now_at: datetime, disruption: 
     """What has become of a Job; `pods`: its own, of this attempt; `disruption`: of one that is gone already."""
     if "deletionTimestamp" in job["metadata"]:
         return JobObservation(Phase.ABSENT)
-    nodes = tuple(sorted({pod["spec"]["nodeName"] for pod in pods if pod["spec"]["nodeName"]}))
+    # A pod that is over has given its cards back.
+    live = [pod for pod in pods if pod["status"].get("phase") not in ("Succeeded", "Failed")]
+    nodes = tuple(sorted(pod["spec"]["nodeName"] for pod in live if pod["spec"]["nodeName"]))
     held = JobObservation(Phase.HELD, nodes=nodes, pods=tuple(sorted(pod["metadata"]["name"] for pod in pods)))
     conditions = {one["type"]: one for one in job["status"].get("conditions") or () if one.get("status") == "True"}
     if done := conditions.get("Complete"):

@@ -16,9 +16,11 @@ from helpers.domain.errors import DependencyError
 from helpers.domain.jobs.change import AuditEntry, HeldAttempt, JobFilter, OutboxRow
 from helpers.domain.jobs.gpus import Demand
 from helpers.domain.jobs.job import Job, JobEvent
-from helpers.domain.jobs.states import FINAL, JobStatus
-from helpers.ports.job_store import FinishedRun, Page, QueueRow
+from helpers.domain.jobs.spec import Priority
+from helpers.domain.jobs.states import FINAL, WAITING, JobStatus
+from helpers.ports.job_store import FinishedRun, Page, QueueRow, Worked
 
+_WAITING = sorted(status.value for status in WAITING)
 _OPEN = sorted(status.value for status in JobStatus if status not in FINAL)
 
 
@@ -69,6 +71,26 @@ class SqlReads:
             found = connection.execute(sa.select(*columns).where(jobs.c.status.in_(_OPEN))).mappings()
             return [rows.queue_row(row, demands) for row in found]
 
+    def waiting_before(self, job: Job, since_at: datetime) -> int:
+        """How many of the newest jobs are before it."""
+        mine = job.spec.priority
+        more_urgent = [priority.value for priority in Priority if priority.rank < mine.rank]
+        older = sa.or_(
+            jobs.c.queued_at < job.queued_at,
+            sa.and_(jobs.c.queued_at == job.queued_at, jobs.c.job_id < job.job_id),
+        )
+        statement = (
+            sa.select(sa.func.count())
+            .select_from(jobs)
+            .where(
+                jobs.c.created_at >= since_at,
+                jobs.c.status.in_(_WAITING),
+                sa.or_(jobs.c.priority.in_(more_urgent), sa.and_(jobs.c.priority == mine.value, older)),
+            )
+        )
+        with reading(self._engine, "read the queue") as connection:
+            return int(connection.execute(statement).scalar_one())
+
     def unfinished(self) -> Sequence[Job]:
         """Every job that is not over, whole."""
         statement = sa.select(jobs).where(jobs.c.status.in_(_OPEN)).order_by(jobs.c.created_at, jobs.c.job_id)
@@ -96,9 +118,7 @@ class SqlReads:
         )
         if job_id is not None:
             statement = statement.where(job_events.c.job_id == job_id)
-        if self._is_postgresql:
-            oldest = sa.func.pg_snapshot_xmin(sa.func.pg_current_snapshot())
-            statement = statement.where(job_events.c.transaction_id < sa.cast(sa.cast(oldest, sa.Text), sa.BigInteger))
+        statement = statement.where(*self._settled(job_events))
         with reading(self._engine, "read the history") as connection:
             order = job_events.c.sequence.desc() if latest else job_events.c.sequence
             found = connection.execute(statement.order_by(order).limit(limit)).mappings().all()
@@ -108,7 +128,7 @@ class SqlReads:
         """The audit log, oldest first."""
         statement = (
             sa.select(audit)
-            .where(audit.c.sequence > after_sequence, audit.c.project_id.in_(projects))
+            .where(audit.c.sequence > after_sequence, audit.c.project_id.in_(projects), *self._settled(audit))
             .order_by(audit.c.sequence)
             .limit(limit)
         )
@@ -128,17 +148,18 @@ class SqlReads:
 
     def held(self, projects: Collection[str], from_at: datetime, to_at: datetime) -> Sequence[HeldAttempt]:
         """Every stretch that touches the span."""
-        statement = (
-            sa.select(attempts)
-            .where(
-                attempts.c.project_id.in_(projects),
-                attempts.c.from_at < to_at,
-                sa.or_(attempts.c.to_at.is_(None), attempts.c.to_at > from_at),
-            )
-            .order_by(attempts.c.from_at, attempts.c.job_id)
-        )
+        statement = sa.select(attempts).where(*_touching(projects, from_at, to_at))
         with reading(self._engine, "read the usage") as connection:
-            return [rows.attempt_of(row) for row in connection.execute(statement).mappings()]
+            found = connection.execute(statement.order_by(attempts.c.from_at, attempts.c.job_id)).mappings()
+            return [rows.attempt_of(row) for row in found]
+
+    def worked(self, projects: Collection[str], from_at: datetime, to_at: datetime) -> Sequence[Worked]:
+        """The same, each with its job."""
+        columns = (attempts, jobs.c.spec, jobs.c.status, jobs.c.attempt_count)
+        statement = sa.select(*columns).join(jobs).where(*_touching(projects, from_at, to_at))
+        with reading(self._engine, "read the usage") as connection:
+            found = connection.execute(statement.order_by(attempts.c.from_at, attempts.c.job_id)).mappings()
+            return [rows.worked_of(row) for row in found]
 
     def counts(self, projects: Collection[str], from_at: datetime, to_at: datetime) -> Mapping[JobStatus, int]:
         """How many jobs are in which state."""
@@ -147,12 +168,25 @@ class SqlReads:
         with reading(self._engine, "count jobs") as connection:
             return {JobStatus(status): int(count) for status, count in connection.execute(statement)}
 
+    def _settled(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+        """Only rows before which none can be committed any more: who reads on from a sequence misses none."""
+        if not self._is_postgresql:
+            return []  # SQLite has one writer at a time
+        oldest = sa.func.pg_snapshot_xmin(sa.func.pg_current_snapshot())
+        number = table.c.transaction_id
+        return [sa.or_(number.is_(None), number < sa.cast(sa.cast(oldest, sa.Text), sa.BigInteger))]
+
     def answers(self) -> bool:
         """Whether it does."""
         try:
             return is_current(self._engine)
         except DependencyError:
             return False
+
+
+def _touching(projects: Collection[str], from_at: datetime, to_at: datetime) -> list[sa.ColumnElement[bool]]:
+    ends = sa.or_(attempts.c.to_at.is_(None), attempts.c.to_at > from_at)
+    return [attempts.c.project_id.in_(projects), attempts.c.from_at < to_at, ends]
 
 
 def _conditions(wanted: JobFilter) -> list[sa.ColumnElement[bool]]:

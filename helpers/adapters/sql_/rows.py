@@ -11,7 +11,7 @@ from helpers.domain.jobs.gpus import AskKind, Demand, Pool
 from helpers.domain.jobs.job import Capacity, Job, JobEvent
 from helpers.domain.jobs.spec import JobSpec, Priority
 from helpers.domain.jobs.states import JobStatus
-from helpers.ports.job_store import FinishedRun, QueueRow
+from helpers.ports.job_store import FinishedRun, QueueRow, Worked
 
 # What a step may change; the rest of a job is as it was asked for.
 CHANGING = (
@@ -84,6 +84,7 @@ _STATUSES = {status.value: status for status in JobStatus}
 QUEUE_COLUMNS = (
     *("job_id", "project_id", "job_name", "priority", "status", "created_at", "queued_at", "started_at"),
     *("held_seconds", "max_duration_hours", "gpu_type", "size_gb", "kind", "profile", "worker_amount", "workers"),
+    "capacity",
 )
 
 
@@ -105,6 +106,7 @@ def queue_row(row: Row, demands: dict[tuple[object, ...], Demand]) -> QueueRow:
         held_seconds=row["held_seconds"],
         demand=demand,
         max_duration_hours=row["max_duration_hours"],
+        capacity=row["capacity"],
     )
 
 
@@ -190,3 +192,9 @@ def attempt_row(change: Change) -> dict[str, Any]:
 def attempt_of(row: Row) -> HeldAttempt:
     """An attempt."""
     return HeldAttempt(**{name: row[name] for name in HeldAttempt.__dataclass_fields__})
+
+
+def worked_of(row: Row) -> Worked:
+    """An attempt with its job."""
+    spec = JobSpec.model_validate(row["spec"])
+    return Worked(attempt_of(row), spec, _STATUSES[row["status"]], row["attempt_count"])

@@ -66,7 +66,7 @@ class SqlJobStore(SqlReads):
             kept = [(change, row) for change, row in changes if change.new.job_id in written]
             events = [rows.event_row(event, change.new.project_id) for change, _ in kept for event in change.events]
             if events:
-                connection.execute(self._event_insert(), events)
+                connection.execute(self._insert_into(job_events), events)
             numbers = [row.sequence for _, row in kept]
             connection.execute(sa.delete(outbox).where(outbox.c.sequence.in_(numbers)))
         return written
@@ -84,16 +84,12 @@ class SqlJobStore(SqlReads):
 
     def _insert(self, connection: sa.Connection, submission: Submission) -> None:
         for table, values in _submission_rows(submission):
-            statement = self._event_insert() if table is job_events else sa.insert(table).inline()
-            connection.execute(statement, values)
+            connection.execute(self._insert_into(table), values)
 
     def _insert_at_once(self, submission: Submission) -> None:
         """One statement, so one way to the server and back; it is a transaction by itself."""
-        parts = [
-            (self._event_insert() if table is job_events else sa.insert(table)).values(values)
-            for table, values in _submission_rows(submission)
-        ]
-        statement = parts[-1].inline().add_cte(*(part.cte(f"part{n}") for n, part in enumerate(parts[:-1])))
+        parts = [self._insert_into(table).values(values) for table, values in _submission_rows(submission)]
+        statement = parts[-1].add_cte(*(part.cte(f"part{n}") for n, part in enumerate(parts[:-1])))
         with answering("take the job"), self._engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT").execute(statement)
 
@@ -107,9 +103,9 @@ class SqlJobStore(SqlReads):
 
     def _note(self, connection: sa.Connection, change: Change) -> None:
         for event in change.events:
-            connection.execute(self._event_insert(), rows.event_row(event, change.new.project_id))
+            connection.execute(self._insert_into(job_events), rows.event_row(event, change.new.project_id))
         if change.audit is not None:
-            connection.execute(sa.insert(audit).inline(), rows.audit_row(change.audit))
+            connection.execute(self._insert_into(audit), rows.audit_row(change.audit))
         if change.outbox is not None:
             connection.execute(sa.insert(outbox).inline(), rows.outbox_row(change.outbox))
         if change.begins_attempt:
@@ -118,9 +114,10 @@ class SqlJobStore(SqlReads):
             mine = (attempts.c.job_id == change.new.job_id) & (attempts.c.attempt == change.new.attempt_count)
             connection.execute(sa.update(attempts).where(mine).values(to_at=change.at))
 
-    def _event_insert(self) -> sa.Insert:
-        statement = sa.insert(job_events).inline()
-        if not self._is_postgresql:
+    def _insert_into(self, table: sa.Table) -> sa.Insert:
+        """With the transaction's number, where rows are read on from a sequence."""
+        statement = sa.insert(table).inline()
+        if not self._is_postgresql or table not in (job_events, audit):
             return statement
         now_id = sa.cast(sa.cast(sa.func.pg_current_xact_id(), sa.Text), sa.BigInteger)
         return statement.values(transaction_id=now_id)

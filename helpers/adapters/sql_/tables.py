@@ -64,7 +64,7 @@ METADATA = sa.MetaData(
     }
 )
 # What no statement may change or remove; both databases have triggers for it.
-APPEND_ONLY = ("job_events", "audit")
+APPEND_ONLY = ("job_events", "audit", "sent_alerts")
 
 jobs = sa.Table(
     "jobs",
@@ -131,6 +131,8 @@ audit = sa.Table(
     sa.Column("subject", sa.String(63), nullable=False),
     sa.Column("before", Json),
     sa.Column("after", Json),
+    # As in job_events. Entries from before there was such a column were committed long ago and have none.
+    sa.Column("transaction_id", sa.BigInteger),
     sa.Index("ix_audit_project", "project_id", "sequence"),
     sqlite_autoincrement=True,
 )
@@ -173,6 +175,20 @@ attempts = sa.Table(
     sa.Column("from_at", UtcDateTime, nullable=False),
     sa.Column("to_at", UtcDateTime),
     sa.Index("ix_attempts_project_from", "project_id", "from_at"),
+)
+
+sent_alerts = sa.Table(
+    "sent_alerts",
+    METADATA,
+    sa.Column("sequence", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("channel", sa.String(16), nullable=False),
+    sa.Column("project_id", sa.String(63), nullable=False),
+    sa.Column("month", sa.String(7), nullable=False),
+    sa.Column("threshold_percent", sa.Integer, nullable=False),
+    sa.Column("spent_usd", Usd, nullable=False),
+    sa.Column("sent_at", UtcDateTime, nullable=False),
+    sa.Index("ix_sent_alerts_project_month", "project_id", "month"),
+    sqlite_autoincrement=True,
 )
 
 leaders = sa.Table(

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-import httpx
 
+from helpers.apps.cli.gpu_advice import advice_text
+from helpers.apps.cli.gpu_options import complete_job, job_argument, manager_options, project_option
 from helpers.apps.cli.gpu_request import job_options, requested
 from helpers.apps.cli.gpu_run import followed, signals_stop
-from helpers.apps.cli.gpu_tables import job_text, jobs_table, queues_table, quotas_table, submitted_text, usage_text
+from helpers.apps.cli.gpu_tables import (
+    audit_table,
+    job_text,
+    jobs_table,
+    queues_table,
+    quotas_table,
+    submitted_text,
+    usage_text,
+)
 from helpers.apps.cli.output import emit_data, output_option
-from helpers.domain import names
-from helpers.domain.errors import CheckFailed, DependencyError, GpumemError, InputError
 from helpers.domain.jobs.spec import Priority
 from helpers.domain.jobs.states import JobStatus
 from helpers.domain.jobs.views import View
-from helpers.sdk.gpu import GPUJobClient, GPUJobError, JobFailed, JobRefused, ManagerUnreachable, WaitedTooLong
+from helpers.sdk.gpu import GPUJobClient, JobFailed
 from helpers.sdk.gpu_wire import checked
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-# The shell waits for completions, so they are asked for once and briefly.
-_COMPLETION_SECONDS = 1.0
-_MOST_COMPLETIONS_COUNT = 50
 
 
 @click.group()
@@ -35,68 +36,9 @@ def gpu() -> None:
     """Submit, watch and cancel GPU jobs."""
 
 
-def manager_options(command: Command) -> Command:
-    """`--server`, `--token-file`: which manager, and who asks. The command gets `client`."""
-
-    @functools.wraps(command)
-    def connected(server: str | None, token_file: Path | None, **arguments: Any) -> Any:
-        try:
-            with GPUJobClient(server, token=_token(token_file)) as client:
-                return command(client=client, **arguments)
-        except GPUJobError as error:
-            raise as_ours(error) from error
-
-    for option in (
-        click.option(
-            "--token-file",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help=f"Holds who asks; otherwise ${names.ENV_MANAGER_TOKEN}, or the pod's own token.",
-        ),
-        click.option("--server", envvar=names.ENV_MANAGER_URL, help="The manager; otherwise its Service."),
-    ):
-        connected = option(connected)
-    return connected  # type: ignore[return-value] # click's decorators keep the callable
-
-
-def as_ours(error: GPUJobError) -> GpumemError:
-    """The error with its exit code: 2 the request is wrong, 1 it may not or cannot be, 3 nobody answers."""
-    if isinstance(error, JobRefused) and error.status_code in (None, 400, 413, 422):
-        return InputError(str(error))
-    if isinstance(error, JobRefused | JobFailed | WaitedTooLong):
-        return CheckFailed(str(error))
-    return DependencyError(str(error)) if isinstance(error, ManagerUnreachable) else InputError(str(error))
-
-
 def _values(words: type[StrEnum]) -> list[str]:
     """As they are written; click would offer the members' names."""
     return [word.value for word in words]
-
-
-def _token(token_file: Path | None) -> str | None:
-    if token_file is None:
-        return None
-    try:
-        return token_file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise InputError(f"--token-file {token_file}: {error.strerror}") from error
-
-
-def _complete_job(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    token_file = ctx.params.get("token_file")
-    try:
-        with httpx.Client(timeout=_COMPLETION_SECONDS) as http:
-            client = GPUJobClient(ctx.params.get("server"), token=_token(token_file), client=http, tries_count=1)
-            found = [job.job_id for job, _ in zip(client.list(), range(_MOST_COMPLETIONS_COUNT), strict=False)]
-    except (GPUJobError, InputError):
-        # A completion has nowhere to print to; the command itself will say what is wrong.
-        return []
-    return [job_id for job_id in found if job_id.startswith(incomplete)]
-
-
-job_argument = click.argument("job_id", metavar="JOB", shell_complete=_complete_job)
-project_option = click.option(
-    "-n", "--project", "projects", multiple=True, help="A project, which is a namespace; absent: all that you may list."
-)
 
 
 @gpu.command("submit")
@@ -128,9 +70,9 @@ def gpu_submit(
         spec = checked(document)
         data = spec.model_dump(mode="json", exclude_none=True)
         if not emit_data(data, output):
-            click.echo(
-                f"{spec.job_name} is well-formed: {spec.demand.gpu_count():g} of {spec.demand.pool.name} (dry run)"
-            )
+            asked = spec.gpu_requirements  # without a size the manager says which there is
+            wanted = f"{spec.demand.gpu_count():g} of {spec.demand.pool.name}" if asked.size_gb else asked.gpu_type
+            click.echo(f"{spec.job_name} is well-formed: {wanted} (dry run)")
         return
     done = client.submit(document, idempotency_key=idempotency_key)
     if job_id_file is not None:
@@ -203,7 +145,7 @@ def gpu_logs(client: GPUJobClient, job_id: str, tail_lines: int, worker: int) ->
 
 
 @gpu.command("cancel")
-@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True, shell_complete=_complete_job)
+@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True, shell_complete=complete_job)
 @click.option("--dry-run", is_flag=True, help="Say which jobs would be cancelled; cancel none.")
 @manager_options
 def gpu_cancel(client: GPUJobClient, job_ids: tuple[str, ...], dry_run: bool) -> None:
@@ -230,9 +172,47 @@ def gpu_usage(
         if not emit_data([one.model_dump(mode="json") for one in quotas], output):
             click.echo(quotas_table(quotas, output) or "no projects")
         return
-    span = [one.replace(tzinfo=UTC) if one is not None else None for one in (from_at, to_at)]
-    used = client.usage(project, from_at=span[0], to_at=span[1])
+    used = client.usage(project, from_at=_utc(from_at), to_at=_utc(to_at))
     _show(used, output, lambda: usage_text(used, output))
+
+
+@gpu.command("advice")
+@click.argument("project")
+@click.option("--from", "from_at", type=click.DateTime(), help="In UTC; absent: four weeks before --to.")
+@click.option("--to", "to_at", type=click.DateTime(), help="In UTC; absent: now.")
+@click.option(
+    "--reserved-discount",
+    "reserved_discount_ratio",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="By which part an offer of reserved capacity is cheaper, such as 0.4; absent: nothing is said about it.",
+)
+@output_option
+@manager_options
+def gpu_advice(
+    client: GPUJobClient,
+    project: str,
+    from_at: datetime | None,
+    to_at: datetime | None,
+    reserved_discount_ratio: float | None,
+    output: str,
+) -> None:
+    """Show what a project could save, from what it held. Nothing acts on it."""
+    found = client.advice(
+        project, from_at=_utc(from_at), to_at=_utc(to_at), reserved_discount_ratio=reserved_discount_ratio
+    )
+    _show(found, output, lambda: advice_text(found, output))
+
+
+@gpu.command("audit")
+@project_option
+@click.option("--after", type=click.IntRange(0), default=0, help="Only what comes after that sequence.")
+@output_option
+@manager_options
+def gpu_audit(client: GPUJobClient, projects: tuple[str, ...], after: int, output: str) -> None:
+    """Show who changed what, oldest first."""
+    entries = list(client.audit(project_id=projects, after=after))
+    if not emit_data([one.model_dump(mode="json") for one in entries], output):
+        click.echo(audit_table(entries, output) or "no entries")
 
 
 @gpu.command("queues")
@@ -242,6 +222,10 @@ def gpu_queues(client: GPUJobClient, output: str) -> None:
     """Show pools of GPUs, what is held of them, and how many jobs wait."""
     found = client.queues()
     _show(found, output, lambda: queues_table(found, output) or "no queues")
+
+
+def _utc(at: datetime | None) -> datetime | None:
+    return at.replace(tzinfo=UTC) if at is not None else None
 
 
 def _show(view: View, output: str, text: Callable[[], str]) -> None:

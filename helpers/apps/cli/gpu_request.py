@@ -37,6 +37,11 @@ _PLACES: dict[str, tuple[str, ...]] = {
 }
 
 
+def _complete_gpu(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The usual ones; which others the estate has, only the manager knows."""
+    return [gpu_type for gpu_type in sorted(GPU_TYPES) if gpu_type.startswith(incomplete)]
+
+
 def job_options(command: Command) -> Command:
     """All that says which job; an option goes before the file's."""
     for option in reversed(
@@ -46,7 +51,7 @@ def job_options(command: Command) -> Command:
             click.option("--name", help="The job's name."),
             click.option("-n", "--project", help="Whose job it is: a namespace."),
             click.option("--priority", type=click.Choice([one.value for one in Priority])),
-            click.option("--gpu", type=click.Choice(sorted(GPU_TYPES)), help="Which GPU."),
+            click.option("--gpu", shell_complete=_complete_gpu, help="Which GPU, such as A100."),
             click.option("--gpus", type=click.IntRange(1), help="Cards, or MIG instances, of each worker."),
             click.option("--gpu-memory-gb", type=click.IntRange(1), help="The card's memory as it is sold."),
             click.option("--gpu-memory-mib", type=click.IntRange(1), help="MiB of a shared card."),

@@ -8,6 +8,7 @@ from datetime import datetime
 from helpers.apps.cli.output import coloured, table
 from helpers.domain.jobs.states import JobStatus
 from helpers.domain.jobs.views import (
+    AuditView,
     EventView,
     JobSubmitted,
     JobView,
@@ -135,6 +136,27 @@ def quotas_table(quotas: Sequence[QuotaView], output: str) -> str:
         for one in quotas
     ]
     return table(rows, output, right=("weight", "gpus held", "quota", "waiting", "spent usd", "budget usd"))
+
+
+def audit_table(entries: Sequence[AuditView], output: str) -> str:
+    """One line a change."""
+    rows = [
+        {
+            "sequence": str(one.sequence),
+            "at": _instant(one.at),
+            "by": one.actor,
+            "what": one.action,
+            "project": one.project_id,
+            "subject": one.subject,
+            "change": ", ".join(
+                f"{key}: {'' if before is None else f'{before} -> '}{value}"
+                for key, value in (one.after or {}).items()
+                for before in [(one.before or {}).get(key)]
+            ),
+        }
+        for one in entries
+    ]
+    return table(rows, output, right=("sequence",))
 
 
 def usage_text(used: ProjectUsage, output: str) -> str:

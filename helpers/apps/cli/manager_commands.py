@@ -86,6 +86,8 @@ def manager_run(
     run |= {"tokens": tokens, "tls_folder": tls}
     if url := os.environ.get(settings.database_url_env, ""):
         run["database_url"] = url
+    if settings.budget_alerts is not None:
+        run["alert_secrets"] = {name: os.environ.get(name, "") for name in settings.budget_alerts.secrets()}
     run["dry_run"] = dry_run
     if no_kubernetes:
         app.run_manager(settings, app.RunSettings(**run), app.Outside())

@@ -12,6 +12,7 @@ from fastapi.responses import PlainTextResponse
 
 from helpers.apps.manager.answers import add_refusals
 from helpers.apps.manager.page import page_routes
+from helpers.apps.manager.routes_advice import advice_routes
 from helpers.apps.manager.routes_board import board_routes
 from helpers.apps.manager.routes_jobs import job_routes
 from helpers.apps.manager.routes_projects import project_routes
@@ -30,6 +31,7 @@ def manager_api(world: ApiWorld) -> FastAPI:
     api = FastAPI(title="gpumem manager", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None)
     api.include_router(job_routes(world))
     api.include_router(project_routes(world))
+    api.include_router(advice_routes(world))
     api.include_router(board_routes(world))
     api.include_router(page_routes())
     _own_routes(api, world)

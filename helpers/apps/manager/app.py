@@ -20,11 +20,13 @@ from helpers.adapters.manager_metrics import PrometheusManagerMetrics
 from helpers.adapters.metrics import ListenAddress, new_registry
 from helpers.adapters.metrics import served as metrics_served
 from helpers.adapters.process import Pulse, installed_version, stopped_by_signal
+from helpers.adapters.sql_.alert_memory import SqlAlertMemory
 from helpers.adapters.sql_.connection import open_database
 from helpers.adapters.sql_.leadership import DatabaseLeadership
 from helpers.adapters.sql_.migrate import migrate
 from helpers.adapters.sql_.store import SqlJobStore
 from helpers.adapters.token_file import TokenFile
+from helpers.apps.manager.alerts import alert_channels
 from helpers.apps.manager.api import Counted, manager_api
 from helpers.apps.manager.settings import RunSettings
 from helpers.apps.manager.world import ApiWorld
@@ -38,6 +40,8 @@ from helpers.ports.leadership import Leadership
 from helpers.ports.leases import Callers
 from helpers.ports.log import Log
 from helpers.ports.manager_metrics import JobUtilisation
+from helpers.services.budget_alerts import BudgetAlerting
+from helpers.services.budget_watch import BudgetWatch
 from helpers.services.manager_cards import CardBoard
 from helpers.services.manager_figures import ManagerFigures
 from helpers.services.manager_jobs import JobDesk
@@ -93,15 +97,16 @@ def run_manager(
         stack.callback(database.dispose)
         migrate(database)
         store = SqlJobStore(database)
+        channels = alert_channels(settings.budget_alerts, run.alert_secrets)
         metrics = PrometheusManagerMetrics(
-            registry, [project.name for project in settings.projects], settings.budgets_usd()
+            registry, [project.name for project in settings.projects], settings.budgets_usd(), channels
         )
         purse = Purse(settings.prices)
         board = QueueBoard(store, outside.engine, settings, clock, log)
         board.look()
         pulses = [Pulse(stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS) for _ in range(2)]
         threading.Thread(target=board.run, args=(pulses[0].stop,), name="queue", daemon=True).start()
-        figures = ManagerFigures(store, board, purse, settings, metrics, clock, log)
+        figures = ManagerFigures(store, board, purse, settings, metrics, clock, log, outside.engine)
         threading.Thread(target=figures.run, args=(stopped,), name="figures", daemon=True).start()
 
         def healthy() -> bool:
@@ -133,6 +138,10 @@ def run_manager(
         gc.freeze()
         port = stack.enter_context(served)
         log.info("http_served", address=run.address, port=port)
+        if channels:
+            alerting = BudgetAlerting(channels, SqlAlertMemory(database, clock), dry_run=run.dry_run)
+            watch = BudgetWatch(store, purse, settings, alerting, leadership, metrics, clock, log)
+            threading.Thread(target=watch.run, args=(stopped,), name="budgets", daemon=True).start()
         if outside.engine is None:
             log.warning("no_engine", reason="jobs are taken and stay pending until a manager with an engine runs")
             _wait(pulses[1].stop, clock)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated
 
@@ -48,6 +49,27 @@ def instant(place: str, value: datetime | None) -> datetime | None:
     return value.astimezone(UTC)
 
 
+def past_span(
+    world: ApiWorld,
+    from_at: datetime | None,
+    to_at: datetime | None,
+    longest_days: int,
+    begin_of: Callable[[datetime], datetime],
+) -> tuple[datetime, datetime]:
+    """A span that ends now at the latest. `begin_of`: where it begins when nobody says, by its end.
+
+    Raises:
+        RequestInvalid: it ends before it begins, or is too long.
+    """
+    now_at = world.clock.now_at()
+    end_at = min(instant("to", to_at) or now_at, now_at)
+    begin_at = instant("from", from_at) or begin_of(end_at)
+    if not timedelta(0) <= end_at - begin_at <= timedelta(days=longest_days):
+        rule = f"a span in the past that ends after it begins, of {longest_days} days at most"
+        raise RequestInvalid([Problem("from", begin_at.isoformat(), rule, "choose an instant before `to`")])
+    return begin_at, end_at
+
+
 def job_routes(world: ApiWorld) -> APIRouter:
     """The operations on jobs."""
     routes = APIRouter(prefix="/api/v1/gpu/jobs", tags=["jobs"])
@@ -65,7 +87,7 @@ def job_routes(world: ApiWorld) -> APIRouter:
         """Submit a job. When this answers 201, the job is committed; the cluster follows."""
         world.gate.let(caller, "create", spec.project_id)
         done = world.desk.submit(spec, caller.user, idempotency_key)
-        view = submitted_view(done.job, _start(world, done.job), _cost(world, done.job))
+        view = submitted_view(done.job, _start(world, done.job, world.board.of_submitted), _cost(world, done.job))
         again = {} if done.created else {"Idempotent_Replayed": "true"}
         return shown(view, HTTPStatus.CREATED, Location=f"{routes.prefix}/{done.job.job_id}", **again)
 
@@ -105,7 +127,7 @@ def _one_job(routes: APIRouter, world: ApiWorld) -> None:
     @routes.get("/{job_id}", responses={200: {"model": JobView}, **refusals(404)})
     def one(job_id: JobId, caller: Caller = from_token) -> Response:
         """A job."""
-        return shown(_view(world, _found(world, caller, "get", job_id)))
+        return shown(_view(world, _found(world, caller, "get", job_id), world.board.of_asked))
 
     @routes.delete("/{job_id}", responses={200: {"model": JobView}, **refusals(403, 404, 409)})
     def cancel(job_id: JobId, caller: Caller = from_token) -> Response:
@@ -152,10 +174,14 @@ def _found(world: ApiWorld, caller: Caller, verb: str, job_id: str) -> Job:
     return job
 
 
-def _start(world: ApiWorld, job: Job) -> Estimate | None:
+def _start(world: ApiWorld, job: Job, of_newer: Callable[[Job], Estimate] | None = None) -> Estimate | None:
+    """`of_newer`: how a job is placed that is newer than the last look; of a list's nobody asks the database."""
     if job.status not in WAITING:
         return None
-    return world.board.of(job.job_id) or world.board.of_new(job.spec, world.clock.now_at())
+    known = world.board.of(job.job_id)
+    if known is not None:
+        return known
+    return of_newer(job) if of_newer is not None else world.board.of_new(job.spec, world.clock.now_at())
 
 
 def _cost(world: ApiWorld, job: Job) -> CostEstimate:
@@ -165,7 +191,7 @@ def _cost(world: ApiWorld, job: Job) -> CostEstimate:
     return world.purse.estimated(spec, durations, most_seconds, job.created_at)
 
 
-def _view(world: ApiWorld, job: Job) -> JobView:
+def _view(world: ApiWorld, job: Job, of_newer: Callable[[Job], Estimate] | None = None) -> JobView:
     now_at = world.clock.now_at()
     spent_usd = world.purse.until(job, now_at).known_usd
-    return job_view(job, _start(world, job), _cost(world, job), spent_usd, now_at)
+    return job_view(job, _start(world, job, of_newer), _cost(world, job), spent_usd, now_at)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from helpers.apps.manager.answers import refusals, shown
-from helpers.apps.manager.routes_jobs import PLAIN, After, Limit, ProjectIds, instant
-from helpers.apps.manager.views import event_view
+from helpers.apps.manager.routes_jobs import PLAIN, After, Limit, ProjectIds, past_span
+from helpers.apps.manager.views import audit_view, event_view
 from helpers.apps.manager.world import ApiWorld
 from helpers.domain.cost.money import Month
 from helpers.domain.cost.price_table import CapacityType
-from helpers.domain.errors import Problem
 from helpers.domain.estate.manager import Project
 from helpers.domain.jobs.gpus import Pool
-from helpers.domain.jobs.problems import RequestInvalid
 from helpers.domain.jobs.states import JobStatus
 from helpers.domain.jobs.views import (
+    AuditList,
     EventList,
     PriceList,
     PriceView,
@@ -31,7 +30,7 @@ from helpers.domain.jobs.views import (
     UsageView,
 )
 from helpers.ports.leases import Caller
-from helpers.services.manager_money import total
+from helpers.services.manager_money import month_cost, total
 
 LONGEST_SPAN_DAYS = 400
 
@@ -54,6 +53,15 @@ def project_routes(world: ApiWorld) -> APIRouter:
         entries = world.store.events(sorted(projects), job_id=None, after_sequence=after, limit=limit, latest=latest)
         return shown(EventList(events=[event_view(entry) for entry in entries]))
 
+    @routes.get("/audit", responses={200: {"model": AuditList}, **refusals(403)})
+    def audit(
+        project_id: ProjectIds = None, after: After = 0, limit: Limit = 100, caller: Caller = from_token
+    ) -> Response:
+        """Who changed what in your projects, oldest first; nothing in it is ever changed or removed."""
+        projects = world.gate.projects(caller, project_id)
+        entries = world.store.audit(sorted(projects), after_sequence=after, limit=limit)
+        return shown(AuditList(entries=[audit_view(entry) for entry in entries]))
+
     @routes.get("/queues", responses={200: {"model": QueueList}, **refusals()})
     def queues(caller: Caller = from_token) -> Response:
         """Pools of GPUs, how much of them is held, and how many wait. Whose jobs those are is not told."""
@@ -68,12 +76,7 @@ def project_routes(world: ApiWorld) -> APIRouter:
     ) -> Response:
         """What a project held and what that cost, from the time that GPUs were really held."""
         world.gate.let(caller, "list", project_id)
-        now_at = world.clock.now_at()
-        end_at = min(instant("to", to_at) or now_at, now_at)
-        begin_at = instant("from", from_at) or Month.of(end_at).from_at
-        if not timedelta(0) <= end_at - begin_at <= timedelta(days=LONGEST_SPAN_DAYS):
-            rule = f"a span in the past that ends after it begins, of {LONGEST_SPAN_DAYS} days at most"
-            raise RequestInvalid([Problem("from", begin_at.isoformat(), rule, "choose an instant before `to`")])
+        begin_at, end_at = past_span(world, from_at, to_at, LONGEST_SPAN_DAYS, lambda end: Month.of(end).from_at)
         return shown(_usage(world, project_id, begin_at, end_at))
 
     @routes.get("/quotas", responses={200: {"model": QuotaList}, **refusals(403)})
@@ -142,8 +145,7 @@ def _usage(world: ApiWorld, project_id: str, from_at: datetime, to_at: datetime)
 
 def _quota(world: ApiWorld, project: Project) -> QuotaView:
     last, now_at = world.board.last, world.clock.now_at()
-    from_at = Month.of(now_at).from_at
-    spent = total(world.purse.usage(world.store.held([project.name], from_at, now_at), from_at, now_at))
+    spent = month_cost(world.store, world.purse, project.name, now_at)
     return QuotaView(
         project_id=project.name,
         weight=project.weight,
@@ -156,24 +158,19 @@ def _quota(world: ApiWorld, project: Project) -> QuotaView:
 
 
 def _prices(world: ApiWorld) -> PriceList:
-    now_at, history = world.clock.now_at(), world.purse.history
-    names = {row.gpu: (row.gpu_type, row.marketed_gb) for row in world.purse.table.rows}
-    for card in world.settings.prices.cards:
-        gpu_type, _, size = card.gpu.partition("_")
-        names.setdefault(card.gpu, (gpu_type, int(size.removesuffix("GB"))))
-    rows = []
-    for gpu, (gpu_type, memory_gb) in names.items():
-        on_demand, spot = history.at(gpu, CapacityType.ON_DEMAND, now_at), history.at(gpu, CapacityType.SPOT, now_at)
-        if on_demand is None or spot is None:
-            continue  # a card of the estate's own whose price begins later
+    now_at, rows = world.clock.now_at(), []
+    for row in world.purse.priced(now_at).rows:
+        spot = world.purse.history.at(row.gpu, CapacityType.SPOT, now_at)
+        if spot is None:
+            continue
         rows.append(
             PriceView(
-                gpu=gpu,
-                gpu_type=gpu_type,
-                memory_gb=memory_gb,
-                on_demand_usd_per_hour=on_demand.usd_per_gpu_hour,
+                gpu=row.gpu,
+                gpu_type=row.gpu_type,
+                memory_gb=row.marketed_gb,
+                on_demand_usd_per_hour=row.usd_per_gpu_hour,
                 spot_usd_per_hour=spot.usd_per_gpu_hour,
-                source=on_demand.source,
+                source=row.source,
             )
         )
     return PriceList(table=world.purse.table.name, prices=rows)

@@ -44,6 +44,9 @@ class RunSettings(BaseModel):
     database_url: str = Field(default="sqlite:///gpumem-jobs.db", repr=False)
     """Holds a password, so it is never shown."""
 
+    alert_secrets: dict[str, str] = Field(default={}, repr=False)
+    """`{variable: what it holds}` of those that manager.budget_alerts names."""
+
 
 def read_manager_settings(path: Path) -> ManagerSettings:
     """The document that a Deployment mounts.

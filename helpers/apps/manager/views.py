@@ -9,10 +9,11 @@ from typing import Any
 
 from helpers.domain.cost.estimate import CostEstimate
 from helpers.domain.errors import Problem
+from helpers.domain.jobs.change import AuditEntry
 from helpers.domain.jobs.estimates import Estimate
 from helpers.domain.jobs.job import Job, JobEvent
 from helpers.domain.jobs.states import WAITING
-from helpers.domain.jobs.views import EstimateView, EventView, JobSubmitted, JobView, ProblemView
+from helpers.domain.jobs.views import AuditView, EstimateView, EventView, JobSubmitted, JobView, ProblemView
 
 
 def problem_view(problem: Problem) -> ProblemView:
@@ -23,6 +24,11 @@ def problem_view(problem: Problem) -> ProblemView:
 def event_view(event: JobEvent) -> EventView:
     """For an answer."""
     return EventView(**{name: getattr(event, name) for name in EventView.model_fields})
+
+
+def audit_view(entry: AuditEntry) -> AuditView:
+    """For an answer."""
+    return AuditView(**{name: getattr(entry, name) for name in AuditView.model_fields})
 
 
 def submitted_view(job: Job, start: Estimate | None, cost: CostEstimate) -> JobSubmitted:

@@ -21,6 +21,11 @@ class CapacityType(StrEnum):
     SPOT = "spot"
 
 
+def least_mib(marketed_gb: int) -> int:
+    """MiB that a card sold with so many GB has at the least: decimal GB."""
+    return marketed_gb * _BYTES_PER_GB // BYTES_PER_MIB
+
+
 @dataclass(frozen=True, slots=True)
 class PriceRow:
     """The on-demand price of one instance type, and so of one of its cards, host included.
@@ -47,7 +52,19 @@ class PriceRow:
     @property
     def least_mib(self) -> int:
         """MiB that a card of this name has at the least: the name read as decimal GB."""
-        return self.marketed_gb * _BYTES_PER_GB // BYTES_PER_MIB
+        return least_mib(self.marketed_gb)
+
+
+def card_name(gpu: str) -> tuple[str, int]:
+    """Type and GB of a card's key: `A100_80GB` is an A100 with 80."""
+    gpu_type, _, memory = gpu.rpartition("_")
+    return gpu_type, int(memory.removesuffix("GB"))
+
+
+def own_row(gpu: str, usd_per_hour: Decimal, source: str, dated_on: date) -> PriceRow:
+    """A card that only the estate knows: it is of no instance type, and its price is that of one card."""
+    gpu_type, marketed_gb = card_name(gpu)
+    return PriceRow(gpu, gpu_type, marketed_gb, "", 1, usd_per_hour, source, dated_on)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from helpers.domain.errors import Problem
 from helpers.domain.estate.base import DnsLabel, DnsSubdomain
+from helpers.domain.estate.budget_alerts import BudgetAlerts, budget_alert_problems
 from helpers.domain.estate.coordinator import SecretKey, VariableName
 from helpers.domain.estate.manager_platform import ManagerPlatform, ProjectPlatform
 from helpers.domain.estate.prices import Prices
@@ -52,6 +53,9 @@ class Manager(ManagerPlatform):
     )
     projects: tuple[Project, ...] = Field(min_length=1, strict=False, description="Who may run jobs.")
     prices: Prices = Field(default_factory=Prices, description="What cards cost.")
+    budget_alerts: BudgetAlerts | None = Field(
+        default=None, description="Messages to people about projects' budgets. Absent: Prometheus's alerts alone."
+    )
     replicas: int = Field(default=2, ge=1, le=10, description="Pods that serve the API; one of them runs the loops.")
     database_url_env: VariableName = Field(
         default="GPUMEM_DATABASE_URL", description="The variable that holds the database's URL, password included."
@@ -106,3 +110,4 @@ def manager_problems(estate: Estate) -> Iterator[Problem]:
             "the scheduler's PodGroup of scheduling.k8s.io/v1alpha2 is in Kubernetes 1.36 alone, and engine: native's"
         )
         yield Problem("manager.scheduler_gangs", "true", rule, "remove it: gangs are let go as a whole anyway")
+    yield from budget_alert_problems(block)

@@ -5,15 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from helpers.domain.cost.price_data import TABLES
+from helpers.domain.cost.price_table import card_name
+from helpers.domain.estate.prices import Prices
 from helpers.domain.memory import Mib
 
 MIB_PER_GB = 1024
 """NVIDIA's sizes in GB are GiB: an "80 GB" A100 has 81920 MiB. The one place where GB becomes MiB."""
 
+CardKind = tuple[str, str]
+"""A card's price key (`A100_80GB`), and how its node is bought (`spot`, `on-demand`)."""
 AskKind = Literal["whole", "mig", "shared"]
 
 
-# Sizes in which a card is sold, smallest first, and the MIG profiles that NVIDIA's guide lists for each.
+# Sizes in which a card is sold, smallest first, and the MIG profiles that NVIDIA's guide lists for each. Other
+# cards may be asked for as well: those that the estate has a price for (`card_sizes`).
 _EIGHTY = ("1g.10gb", "1g.20gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb")
 GPU_TYPES: dict[str, dict[int, tuple[str, ...]]] = {
     "A100": {40: ("1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb"), 80: _EIGHTY},
@@ -23,6 +29,15 @@ GPU_TYPES: dict[str, dict[int, tuple[str, ...]]] = {
     "T4": {16: ()},
 }
 _COMPUTE_SLICES = 7
+
+
+def card_sizes(prices: Prices) -> dict[str, tuple[int, ...]]:
+    """`{type: sizes in GB}` of every card that a job may ask for: those above, and each that has a price here."""
+    found = {gpu_type: set(sizes) for gpu_type, sizes in GPU_TYPES.items()}
+    for gpu in (*TABLES[prices.table].keys, *(card.gpu for card in prices.cards)):
+        gpu_type, size_gb = card_name(gpu)
+        found.setdefault(gpu_type, set()).add(size_gb)
+    return {gpu_type: tuple(sorted(sizes)) for gpu_type, sizes in found.items()}
 
 
 def mib_of_gb(size_gb: int) -> Mib:

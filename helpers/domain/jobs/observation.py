@@ -59,7 +59,7 @@ class JobObservation:
         reason: In words, for the history: the scheduler's, the pod's or the engine's own.
         at: When that was reached, by the cluster's clock; for RUNNING when its pods got their GPUs (were bound to
             nodes), because it is paid for from then on. None where no object says so.
-        nodes: Where its pods are.
+        nodes: Where its pods are that are not over: a node once for each of them.
         pods: Their names.
         hopeless: It failed by what was seen, and its objects would hold their GPUs on: they are taken away.
     """

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from helpers.domain.estate.budget_alerts import BudgetAlerts
 from helpers.domain.estate.job_priorities import WORDS
 from helpers.domain.estate.manager import Manager, Project
 from helpers.domain.estate.model import Estate
@@ -25,6 +26,7 @@ class ManagerSettings(BaseModel):
     policy: Policy = Policy.FAIR_SHARE
     projects: tuple[Project, ...]
     prices: Prices = Prices()
+    budget_alerts: BudgetAlerts | None = None
     database_url_env: str = "GPUMEM_DATABASE_URL"
     max_duration_hours: float = 24.0
     prometheus_url: str | None = None
@@ -97,6 +99,7 @@ def manager_settings(estate: Estate) -> ManagerSettings | None:
         policy=Policy(block.policy),
         projects=block.projects,
         prices=block.prices,
+        budget_alerts=block.budget_alerts,
         database_url_env=block.database_url_env,
         max_duration_hours=block.max_duration_hours,
         prometheus_url=block.prometheus_url,

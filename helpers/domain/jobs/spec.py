@@ -94,10 +94,16 @@ Usd = Annotated[
 class GpuRequirements(JobModel):
     """Which GPU, and how much of it. Whole cards, MIG instances (`mig_profile`) or MiB of a shared card."""
 
-    gpu_type: str = Field(description=f"One of {', '.join(sorted(GPU_TYPES))}.")
+    gpu_type: str = Field(
+        pattern=r"^[A-Za-z0-9]{1,32}$",
+        description=f"{', '.join(sorted(GPU_TYPES))}, or another card with a price in the estate, such as RTX3090.",
+    )
     gpu_count: int = Field(default=1, ge=1, le=MOST_GPUS_COUNT, description="Cards, or MIG instances, of each worker.")
     gpu_memory_gb: int | None = Field(
-        default=None, ge=1, le=1024, description="The card's memory as it is sold. Absent: the smallest of its type."
+        default=None,
+        ge=1,
+        le=1024,
+        description="The card's memory as it is sold. Absent: the size that the estate has.",
     )
     mig_profile: str | None = Field(default=None, description="A part of a card, such as 1g.10gb.")
     gpu_memory_mib: PositiveMib | None = Field(
@@ -107,11 +113,7 @@ class GpuRequirements(JobModel):
     @model_validator(mode="after")
     def _can_be_had(self) -> GpuRequirements:
         sizes = GPU_TYPES.get(self.gpu_type)
-        if sizes is None:
-            raise broken_rule(
-                "a GPU type that the manager knows", did_you_mean(self.gpu_type, GPU_TYPES), at="gpu_type"
-            )
-        if self.gpu_memory_gb is not None and self.gpu_memory_gb > max(sizes):
+        if sizes is not None and self.gpu_memory_gb is not None and self.gpu_memory_gb > max(sizes):
             rule = f"no {self.gpu_type} has more than {max(sizes)} GB"
             raise broken_rule(rule, f"ask for {max(sizes)} or less", at="gpu_memory_gb")
         if self.mig_profile is not None and self.gpu_memory_mib is not None:
@@ -122,23 +124,25 @@ class GpuRequirements(JobModel):
 
     def _checked_parts(self) -> None:
         size_gb = self.size_gb
-        profiles = GPU_TYPES[self.gpu_type][size_gb]
+        profiles = GPU_TYPES.get(self.gpu_type, {}).get(size_gb, ())
         if self.mig_profile is not None and self.mig_profile not in profiles:
-            rule = f"a MIG profile of {self.gpu_type} with {size_gb} GB"
+            rule = f"a MIG profile of {self.gpu_type}" + (f" with {size_gb} GB" if size_gb else "")
             raise broken_rule(rule, did_you_mean(self.mig_profile, profiles), at="mig_profile")
         if self.gpu_memory_mib is None:
             return
         if self.gpu_count != 1:
             rule = "MiB on a shared card are on one card"
             raise broken_rule(rule, "set gpu_count: 1, and workers for more pods", at="gpu_count")
-        if self.gpu_memory_mib >= mib_of_gb(size_gb):
+        if size_gb and self.gpu_memory_mib >= mib_of_gb(size_gb):
             rule = f"less than the card's {mib_of_gb(size_gb)} MiB"
             raise broken_rule(rule, "remove gpu_memory_mib to ask for a whole card", at="gpu_memory_mib")
 
     @property
     def size_gb(self) -> int:
-        """The smallest size of the type that has what is asked for."""
-        sizes = GPU_TYPES[self.gpu_type]
+        """The smallest size of the type that has what is asked for; 0: which sizes there are, the estate says."""
+        sizes = GPU_TYPES.get(self.gpu_type)
+        if sizes is None:
+            return self.gpu_memory_gb or 0
         fitting = [size for size in sorted(sizes) if size >= (self.gpu_memory_gb or 0)]
         if self.mig_profile is not None:
             fitting = [size for size in fitting if self.mig_profile in sizes[size]] or fitting

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
@@ -107,6 +107,25 @@ class EventList(View):
     """History, oldest first. Ask again with `after` = the last sequence."""
 
     events: list[EventView]
+
+
+class AuditView(View):
+    """Who changed what. `before` and `after`: the parts that differ."""
+
+    sequence: int
+    at: datetime
+    actor: str
+    action: str = Field(description="submit, cancel; stop: the manager, at a limit.")
+    project_id: str
+    subject: str = Field(description="The job.")
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class AuditList(View):
+    """The audit log, oldest first. Ask again with `after` = the last sequence."""
+
+    entries: list[AuditView]
 
 
 class QueueView(View):

@@ -6,6 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from helpers.adapters.sql_.append_only import protect, unprotect
+
 revision = "0001"
 down_revision = None
 
@@ -14,7 +16,6 @@ USD = sa.Numeric(16, 4).with_variant(sa.String(24), "sqlite")
 JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 APPEND_ONLY = ("job_events", "audit")
-REFUSAL = "rows of this table are never changed or removed"
 
 
 def upgrade() -> None:
@@ -133,26 +134,7 @@ def upgrade() -> None:
     )
 
     for table in APPEND_ONLY:
-        _protect(table)
-
-
-def _protect(table: str) -> None:
-    """Nobody changes or removes rows, not even by hand, unless they take the trigger away first."""
-    if op.get_bind().dialect.name == "postgresql":
-        op.execute(
-            f"CREATE FUNCTION {table}_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-            f"$$ BEGIN RAISE EXCEPTION '{REFUSAL}'; END $$"
-        )
-        op.execute(
-            f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
-            f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_append_only()"
-        )
-        return
-    for verb in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER {table}_append_only_{verb.lower()} BEFORE {verb} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
-        )
+        protect(table)
 
 
 def downgrade() -> None:
@@ -164,6 +146,5 @@ def downgrade() -> None:
     op.drop_table("attempts")
     op.drop_table("jobs")
     op.drop_table("audit")
-    if op.get_bind().dialect.name == "postgresql":
-        for table in APPEND_ONLY:
-            op.execute(f"DROP FUNCTION {table}_append_only()")
+    for table in APPEND_ONLY:
+        unprotect(table)

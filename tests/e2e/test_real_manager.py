@@ -1,0 +1,158 @@
+"""The rendered manager as a pod of a real kubelet: what it is told starts it, and a job over HTTP runs to its end.
+
+Arguments, variables, Secret, ConfigMap, probes, rights, user and read-only root are the rendered ones; added
+are only mounts that show the pod this machine's Python. Its database is a SQLite file in its own /tmp, for one
+replica. The job's container is real; its card is a number on the node.
+"""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+
+from helpers.domain import names
+from helpers.domain.estate.model import Estate
+from helpers.rendering.estate_file import parse_estate
+from helpers.rendering.manifest_yaml import to_yaml
+from helpers.rendering.objects import RenderedObject
+from helpers.rendering.render import render
+from lab import cluster, real_kubelet
+from lab.api import Object
+from lab.cluster import Lab
+from lab.real_kubelet import RealNode
+from lab.real_kubelet.images import TENANT_IMAGE, with_this_machine
+from lab.waiting import wait_for
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(170, func_only=True)]  # what starts and builds has its own bounds
+
+HOME, PROJECT, JOBS = "gpu-system", "research", "/api/v1/gpu/jobs"
+ESTATE = f"""
+version: 1
+kubernetes: {{version: "1.36"}}
+resource: viktorbarzin.me/gpumem
+image: {{repository: registry.example.com/gpumem, tag: "0.1.0"}}
+device_plugin: {{managed_by: gpu-operator}}
+nodes:
+  - name: t4-node
+    selector: {{nvidia.com/gpu.present: "true"}}
+    gpus: [{{model: Tesla T4, count: 1, physical_mib: 15360, reserve_mib: 1360}}]
+watchdog: {{floor_mib: 1536}}
+tenants: []
+manager:
+  replicas: 1
+  database_secret: {{name: manager-database, key: url}}
+  projects:
+    - name: {PROJECT}
+      budget_usd_per_month: 100
+      submitters: [{{kind: ServiceAccount, name: alice, namespace: {PROJECT}}}]
+"""
+# Besides the platform itself: what it stands on.
+GROUND = ("Namespace", "RuntimeClass", "PriorityClass")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    if reason := real_kubelet.why_not():
+        pytest.skip(f"no real pods here: {reason}")
+    root = tmp_path_factory.mktemp("real-manager")
+    estate = parse_estate(ESTATE, "the test's estate")[0]
+    try:
+        lab = cluster.up("real-manager", [], root, print)
+        labels = {"nvidia.com/gpu.present": "true"}
+        with real_kubelet.joined(lab, labels, estate.image.reference(), print) as node:
+            node.advertise({"nvidia.com/gpu": 1})
+            apply(lab, node, estate)
+            yield lab
+    finally:
+        cluster.down("real-manager", root)
+
+
+def apply(lab: Lab, node: RealNode, estate: Estate) -> None:
+    """The ground and the platform in their order, and what the estate's owner makes: a Secret and an account."""
+    objects = [item for item in render(estate).ordered() if isinstance(item, RenderedObject)]
+    ground = [item.manifest for item in objects if item.kind in GROUND]
+    url = base64.b64encode(b"sqlite:////tmp/jobs.db").decode()
+    own: list[Object] = [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "manager-database", "namespace": HOME}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "alice", "namespace": PROJECT}},
+    ]
+    own[0]["data"] = {"url": url}
+    platform = [item.manifest for item in objects if item.wave == 2 and item.kind not in GROUND]
+    image = estate.image.reference()
+    for documents in (ground, own, platform):
+        texts = [to_yaml(with_this_machine(one, image, node.driver_folder)) for one in documents]
+        kubectl = [str(lab.bin("kubectl")), f"--kubeconfig={lab.kubeconfig}", f"--cache-dir={lab.dir / 'kubectl'}"]
+        command = [*kubectl, "apply", "--server-side", "-f", "-"]
+        done = subprocess.run(command, input="---\n".join(texts), capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+
+
+def manager_pod(lab: Lab) -> Object | None:
+    """The manager's pod once its own readiness probe says so."""
+    for pod in lab.api().get(f"/api/v1/namespaces/{HOME}/pods")["items"]:
+        conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
+        if pod["metadata"]["name"].startswith(names.MANAGER_COMPONENT) and conditions.get("Ready") == "True":
+            found: Object = pod
+            return found
+    return None
+
+
+def started(lab: Lab) -> Object:
+    found = wait_for(partial(manager_pod, lab))
+    assert found is not None
+    return found
+
+
+def token_of(lab: Lab, account: str) -> str:
+    path = f"/api/v1/namespaces/{PROJECT}/serviceaccounts/{account}/token"
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
+    return str(lab.api().post(path, body)["status"]["token"])
+
+
+def job_body(**changes: Any) -> dict[str, Any]:
+    container = {"image": TENANT_IMAGE, "command": ["sh", "-c", "echo trained; sleep 1"]}
+    return {
+        "job_name": "train",
+        "project_id": PROJECT,
+        "gpu_requirements": {"gpu_type": "T4"},
+        "container": container,
+        **changes,
+    }
+
+
+def test_a_job_over_http_runs_to_its_end_by_the_rendered_pod(lab: Lab) -> None:
+    pod = started(lab)
+    spec = pod["spec"]
+    assert spec["securityContext"]["runAsUser"] == 65532
+    assert spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+    headers = {"Authorization": f"Bearer {token_of(lab, 'alice')}"}
+    with httpx.Client(base_url=f"http://{pod['status']['podIP']}:{names.MANAGER_PORT}", headers=headers) as client:
+        submitted = client.post(JOBS, json=job_body(), timeout=30)
+        assert submitted.status_code == 201, submitted.text
+        job_id = submitted.json()["job_id"]
+
+        def over() -> bool:
+            return str(client.get(f"{JOBS}/{job_id}", timeout=30).json()["status"]) in ("completed", "failed")
+
+        wait_for(over)
+        job = client.get(f"{JOBS}/{job_id}", timeout=30).json()
+        assert (job["status"], job["gpu_requirements"]["gpu_memory_gb"]) == ("completed", 16)
+        assert client.get(f"{JOBS}/{job_id}/logs", timeout=30).text == "trained\n"
+        (entry,) = client.get("/api/v1/gpu/audit", timeout=30).json()["entries"]
+        assert entry["actor"] == f"system:serviceaccount:{PROJECT}:alice"
+        elsewhere = client.post(JOBS, json=job_body(project_id="default"), timeout=30)
+        assert elsewhere.status_code == 403
+        headers = {"Authorization": f"Bearer {token_of(lab, 'default')}"}
+        assert client.get(f"{JOBS}/{job_id}", headers=headers, timeout=30).status_code == 404
+
+    lease = lab.api().get(f"/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases/{names.MANAGER_COMPONENT}")
+    assert lease["spec"]["holderIdentity"].startswith(pod["metadata"]["name"])
+    now = started(lab)
+    assert now["status"]["containerStatuses"][0]["restartCount"] == 0
