@@ -13,7 +13,7 @@ import click
 
 from helpers.apps.cli.context import cluster_options, connect_cluster, estate_option, read_estate
 from helpers.apps.cli.output import coloured, emit_data, output_option, table
-from helpers.apps.cli.watchdog_commands import prometheus_options
+from helpers.apps.cli.trace_options import prometheus_options
 from helpers.domain.doctor.facts import Need, Thresholds
 from helpers.domain.doctor.finding import Finding, Severity
 from helpers.domain.errors import ExitCode
