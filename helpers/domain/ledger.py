@@ -47,9 +47,14 @@ class Card:
 
 @dataclass(frozen=True)
 class TenantLine:
-    """One tenant in the ledger. `cards` names `(node_index, gpu_index)` of its pods, in pod order."""
+    """One tenant in the ledger.
+
+    `shares` is what one pod asks for, none with a claim; `cards` names `(node_index, gpu_index)` of its pods, in
+    pod order.
+    """
 
     tenant: Tenant
+    shares: int
     pods_count: int
     cards: tuple[tuple[int, int], ...]
     can_roll: bool
@@ -68,7 +73,7 @@ class TenantLine:
     @property
     def shares_sum_count(self) -> int:
         """Shares that all pods of the tenant hold together."""
-        return self.tenant.shares * self.pods_count
+        return self.shares * self.pods_count
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,7 @@ def _slots(node: Node) -> list[Slot]:
 def _pods(estate: Estate, tenant: Tenant, extra: int = 0) -> list[Pod]:
     pinned = tenant.workload.kind == "DaemonSet"
     return [
-        Pod(tenant.name, i, tenant.budget_mib, tenant.shares, tenant.gpu_model, i if pinned else None)
+        Pod(tenant.name, i, tenant.budget_mib, estate.shares(tenant), tenant.gpu_model, i if pinned else None)
         for i in range(estate.pods_count(tenant) + extra)
     ]
 
@@ -175,7 +180,7 @@ def _line(estate: Estate, tenant: Tenant, room: Room | None, cards: tuple[tuple[
     if room is not None and not can_roll:
         # One surge pod is what a rolling update needs to make a step.
         can_roll = room.fits([*own, *_pods(estate, tenant, extra=1)[-1:]])
-    return TenantLine(tenant, estate.pods_count(tenant), cards, can_roll, fits_now)
+    return TenantLine(tenant, estate.shares(tenant), estate.pods_count(tenant), cards, can_roll, fits_now)
 
 
 def _cards(node: Node, slots: list[Slot], seating: Seating) -> tuple[Card, ...]:

@@ -159,7 +159,7 @@ def _tenant_row(line: TenantLine, node: Node) -> TenantRow:
         workload_class=tenant.workload_class,
         elastic=tenant.elastic,
         pods_count=line.pods_count,
-        shares=tenant.shares,
+        shares=line.shares,
         shares_sum_count=line.shares_sum_count,
         budget_mib=tenant.budget_mib,
         budget_sum_mib=line.budget_sum_mib,

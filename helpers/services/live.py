@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from helpers.domain.capacity import NodeCapacity, capacity_settings
+from helpers.domain.capacity import NodeKind, node_kinds
+from helpers.domain.dra.claims import driver_of
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.pod_owner import controller
 from helpers.domain.quantity import Quantity
 from helpers.domain.report import NodeRow, Report, TenantRow, TenantState, static_report
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
+from helpers.services.claims import observe_cards
 
 _FINISHED = ("Succeeded", "Failed")
 
@@ -30,17 +32,29 @@ def _with_live(node: NodeRow, states: Mapping[str, TenantState], shown: Mapping[
 
 
 def _shown_by_kind(cluster: Cluster, estate: Estate) -> dict[str, dict[str, int | None]]:
-    settings = capacity_settings(estate)
-    shown: dict[str, dict[str, int | None]] = {kind.name: {} for kind in settings.nodes}
+    kinds, claimed = node_kinds(estate), {node.name for node in estate.claim_nodes()}
+    offered = _offered_mib(cluster, estate) if claimed else {}
+    shown: dict[str, dict[str, int | None]] = {kind.name: {} for kind in kinds}
     for node in cluster.list(ObjectRef("v1", "Node")):
         name, labels = node["metadata"]["name"], node["metadata"].get("labels", {})
-        for kind in settings.nodes:
+        for kind in kinds:
             if kind.matches(name, labels):
-                shown[kind.name][name] = _allocatable_mib(node, estate.resource, kind)
+                by_number = kind.name not in claimed
+                shown[kind.name][name] = (
+                    _allocatable_mib(node, estate.resource, kind) if by_number else offered.get(name)
+                )
     return shown
 
 
-def _allocatable_mib(node: Manifest, resource: str, kind: NodeCapacity) -> int | None:
+def _offered_mib(cluster: Cluster, estate: Estate) -> dict[str, int]:
+    """`{node: MiB of all its cards}` that claims can have."""
+    offered: dict[str, int] = {}
+    for card in observe_cards(cluster, driver_of(estate)):
+        offered[card.node] = offered.get(card.node, 0) + card.memory_mib
+    return offered
+
+
+def _allocatable_mib(node: Manifest, resource: str, kind: NodeKind) -> int | None:
     text = node.get("status", {}).get("allocatable", {}).get(resource)
     if text is None:
         return None

@@ -25,6 +25,7 @@ RULE_MODULES = [
         "estate.admission_checks",
         "estate.arithmetic",
         "estate.base",
+        "estate.budget_checks",
         "estate.checks",
         "estate.coordinator",
         "estate.demand_gates",

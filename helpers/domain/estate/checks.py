@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from helpers.domain.errors import Problem
 from helpers.domain.estate.admission_checks import admission_problems
 from helpers.domain.estate.arithmetic import always_on_overcommit, rollouts, shares, tenants_fit_a_card
+from helpers.domain.estate.budget_checks import budget_problems
 from helpers.domain.estate.gate_checks import gate_problems
 from helpers.domain.estate.lane_checks import lane_problems
 from helpers.domain.estate.lease_checks import lease_problems
@@ -51,6 +52,7 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
         gate_problems,
         lease_problems,
         admission_problems,
+        budget_problems,
         manager_problems,
         platform_object_problems,
     )

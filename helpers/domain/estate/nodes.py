@@ -15,6 +15,7 @@ from helpers.domain.estate.base import (
     UpstreamBlock,
     broken_rule,
 )
+from helpers.domain.estate.budget_backend import NodeBudget
 from helpers.domain.memory import Mib, PositiveMib
 from helpers.domain.names import LABEL_VALUE
 
@@ -111,6 +112,9 @@ class Node(EstateModel):
     sharing: Sharing | None = Field(
         default=None, description="The device plugin's own block. Absent: a card is one share."
     )
+    budget: NodeBudget | None = Field(
+        default=None, description="What budgets here are counted by. Absent: as estate-wide."
+    )
     tolerations: tuple[UpstreamBlock, ...] = Field(
         default=(), strict=False, description="What pods for these nodes must tolerate, in Kubernetes's spelling."
     )
@@ -145,6 +149,10 @@ class Node(EstateModel):
     def largest_card_mib(self) -> int:
         """Advertised MiB of the largest single card."""
         return max(gpu.advertised_mib for gpu in self.gpus)
+
+    def cards_mib(self) -> tuple[int, ...]:
+        """Advertised MiB of each card of one node, in their order."""
+        return tuple(gpu.advertised_mib for gpu in self.gpus for _ in range(gpu.count))
 
     @property
     def card_count(self) -> int:

@@ -58,8 +58,12 @@ class Place(BaseModel):
 
 
 def places_of(estate: Estate, manager: Manager) -> tuple[Place, ...]:
-    """Every place of the estate. Nodes with several models of card, or a model that no job can ask for, have none."""
-    return tuple(place for node in estate.nodes for place in _places(node, manager))
+    """Every place of the estate.
+
+    Nodes with several models of card, or a model that no job can ask for, have none; nor have nodes whose cards
+    are claimed, because jobs ask the device plugin for theirs.
+    """
+    return tuple(place for node in estate.nodes if not estate.uses_claims(node) for place in _places(node, manager))
 
 
 def card_of(model: str, physical_mib: int) -> tuple[str, int] | None:
