@@ -123,7 +123,8 @@ def _mig_handles(handle: Handle) -> list[tuple[int, Handle]] | None:
 
 def _read_mig(parent: Gpu, number: int, handle: Handle) -> DeviceReading:
     try:
-        gpu = Gpu(parent.index, pynvml.nvmlDeviceGetUUID(handle), parent.model, number)
+        name = optional(lambda: str(pynvml.nvmlDeviceGetName(handle))) or ""
+        gpu = Gpu(parent.index, pynvml.nvmlDeviceGetUUID(handle), parent.model, number, name)
     except pynvml.NVMLError as error:
         unnamed = Gpu(parent.index, "", parent.model, number)
         return DeviceReading(unnamed, datetime.now(UTC), 0.0, fault=fault_of(error, "MIG device uuid"))

@@ -25,6 +25,7 @@ COMMANDS = {
     "release": "tenant_commands",
     "restore": "tenant_commands",
     "exporter": "exporter_commands",
+    "dra-agent": "dra_commands",
     "coordinator": "coordinator_commands",
     "manager": "manager_commands",
     "gpu": "gpu_commands",
@@ -49,7 +50,7 @@ class _Commands(click.Group):
         if cmd_name not in self.known:
             return None
         module = importlib.import_module(f"helpers.apps.cli.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
 

@@ -73,12 +73,16 @@ class Fault:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A card, or one MIG device of it. `index` is the card's, `uuid` is unique."""
+    """A card, or one MIG device of it. `index` is the card's, `uuid` is unique.
+
+    `mig_name` is what the driver calls a MIG device, its profile included; empty where it does not say it.
+    """
 
     index: int
     uuid: str
     model: str = ""
     mig_number: int | None = None
+    mig_name: str = ""
 
     @property
     def is_mig(self) -> bool:
