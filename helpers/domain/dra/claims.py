@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from helpers.domain.dra import naming
+from helpers.domain.dra.slices import NVIDIA_DRIVER, memory_quantity
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
-from helpers.domain.quantity import Quantity
 
-API_VERSION = "resource.k8s.io/v1"
 CLAIM = "gpumem"
 """What the claim is called in a pod, and the request in the claim."""
 
-NVIDIA_DRIVER = "gpu.nvidia.com"
 _NVIDIA_MODEL_ATTRIBUTE = "productName"
 
 
@@ -29,11 +27,6 @@ def device_class_expression(estate: Estate) -> str:
     # NVIDIA's driver publishes more than shared cards under one name.
     shared = "" if estate.budget.published_by == "agent" else " && device.allowMultipleAllocations == true"
     return f'device.driver == "{driver_of(estate)}"{shared}'
-
-
-def memory_quantity(mib: int) -> str:
-    """MiB as a device's capacity is written: `3000` becomes `3000Mi`, `3072` becomes `3Gi`."""
-    return Quantity.parse(f"{mib}Mi").canonical()
 
 
 def claim_template_name(estate: Estate, tenant: Tenant) -> str:

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.domain.dra import naming
-from helpers.domain.errors import QuantityError
-from helpers.domain.memory import BYTES_PER_MIB
-from helpers.domain.quantity import Quantity
+from helpers.domain.dra.slices import memory_mib
 
 Manifest = Mapping[str, Any]
 CardKey = tuple[str, str, str]
@@ -69,14 +67,6 @@ def held_memory(claims: Iterable[Manifest], driver: str) -> tuple[HeldMemory, ..
     return tuple(held for claim in claims for held in _held(claim, driver))
 
 
-def capacity_mib(text: str, where: str) -> int:
-    """A device's memory as whole MiB, rounded down: what is not a whole one is promised to nobody."""
-    try:
-        return int(Quantity.parse(text).value // BYTES_PER_MIB)
-    except QuantityError as error:
-        raise QuantityError(f"{where}: {error}") from error
-
-
 def _cards(item: Manifest) -> Iterator[OfferedCard]:
     spec = item["spec"]
     for device in spec.get("devices") or ():
@@ -88,7 +78,7 @@ def _cards(item: Manifest) -> Iterator[OfferedCard]:
         yield OfferedCard(
             node=str(spec.get("nodeName", "")),
             key=(spec["driver"], spec["pool"]["name"], device["name"]),
-            memory_mib=capacity_mib(memory["value"], where),
+            memory_mib=memory_mib(memory["value"], where),
             uuid=str((attributes.get(naming.UUID_ATTRIBUTE) or {}).get("string", "")),
             model=str((attributes.get(naming.MODEL_ATTRIBUTE) or {}).get("string", "")),
         )
@@ -106,7 +96,7 @@ def _held(claim: Manifest, driver: str) -> Iterator[HeldMemory]:
             namespace=metadata["namespace"],
             claim=metadata["name"],
             key=(driver, result["pool"], result["device"]),
-            memory_mib=capacity_mib(amount, where),
+            memory_mib=memory_mib(amount, where),
             pods=pods,
             labels=dict(metadata.get("labels") or {}),
         )
