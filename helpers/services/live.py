@@ -63,6 +63,11 @@ def _allocatable_mib(node: Manifest, resource: str, kind: NodeKind) -> int | Non
 
 def tenant_states(cluster: Cluster, estate: Estate) -> dict[str, TenantState]:
     """`{tenant: state}` for every tenant of `estate`, those without pods included."""
+    return {name: _state(found) for name, found in tenant_pods(cluster, estate).items()}
+
+
+def tenant_pods(cluster: Cluster, estate: Estate) -> dict[str, list[Manifest]]:
+    """`{tenant: its pods}`, told by their controllers."""
     owners = {tenant.key: tenant for tenant in estate.tenants}
     pods: dict[str, list[Manifest]] = {tenant.name: [] for tenant in estate.tenants}
     for namespace in sorted({tenant.namespace for tenant in estate.tenants}):
@@ -71,7 +76,7 @@ def tenant_states(cluster: Cluster, estate: Estate) -> dict[str, TenantState]:
             tenant = _tenant_of(pod, namespace, replica_sets, owners)
             if tenant is not None:
                 pods[tenant.name].append(pod)
-    return {name: _state(found) for name, found in pods.items()}
+    return pods
 
 
 def _owners_of_replica_sets(cluster: Cluster, namespace: str) -> dict[str, tuple[str, str]]:

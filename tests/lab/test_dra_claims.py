@@ -6,6 +6,7 @@ A bare node: the pods' life is the lab's stand-in, and its slice is published by
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -99,6 +100,10 @@ def comfyui() -> dict[str, Any]:
     }
 
 
+def has_pod(cluster: KubernetesCluster, workload: str) -> bool:
+    return any(pod.startswith(workload) for pod in phases(cluster, NAMESPACE))
+
+
 def start(cluster: KubernetesCluster, lab: Lab, wanted: Estate) -> None:
     """What Terraform applies of wave 1, with the budget of the foreign workload, and then the pods; no elastic one."""
     rendered = render(wanted)
@@ -109,7 +114,7 @@ def start(cluster: KubernetesCluster, lab: Lab, wanted: Estate) -> None:
     set_budget(cluster, budget_fields(wanted, foreign))
     for name in ("ollama", "comfyui", "high-priority-ai"):
         lab.api().patch(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{name}/scale", {"spec": {"replicas": 1}})
-        wait_for(lambda name=name: any(pod.startswith(name) for pod in phases(cluster, NAMESPACE)))
+        wait_for(partial(has_pod, cluster, name))
     lab.api().patch(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/llm-apps/scale", {"spec": {"replicas": 0}})
 
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "arm": "watchdog_commands",
     "admission": "admission_commands",
     "lab": "lab_commands",
+    "migrate": "migrate_commands",
 }
 
 

@@ -1,0 +1,276 @@
+"""`gpumem migrate` on a running estate: to claims tenant by tenant, broken off and run again, and back.
+
+A watcher looks all the time: what the number let in and what claims hold together never exceed a card.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.adapters.kubernetes_ import KubernetesCluster, connect
+from helpers.apps.cli.__main__ import run
+from helpers.domain.budget import budget_fields
+from helpers.domain.estate.model import Estate
+from helpers.ports.cluster import ObjectRef
+from helpers.rendering.estate_file import parse_estate
+from helpers.rendering.render import render
+from helpers.services.budget import set_budget
+from helpers.services.capacity_observation import pod_budget_mib
+from lab.cluster import Lab, LabNode
+from lab.waiting import wait_for
+from tests.lab.dra_scene import phases, publish
+
+pytestmark = pytest.mark.lab
+
+NODE, NAMESPACE, SYSTEM, NUMBER = "dra-migrate-0", "dra-migrate", "dra-migrate-system", "dra.migrate/gpumem"
+CARD_MIB = 14000
+ESTATE = f"""
+version: 1
+kubernetes: {{version: "1.36"}}
+resource: {NUMBER}
+namespace: {SYSTEM}
+label_prefix: dra.migrate
+image: {{repository: registry.example.com/gpumem, tag: "0.1.0"}}
+runtime_class: {{name: dra-migrate}}
+device_plugin: {{managed_by: gpu-operator}}
+nodes:
+  - name: t4
+    selector: {{migrate-test: "true"}}
+    gpus: [{{model: Tesla T4, count: 1, physical_mib: 15360, reserve_mib: 1360}}]
+    sharing: {{timeSlicing: {{resources: [{{name: nvidia.com/gpu, replicas: 8}}]}}}}
+watchdog: {{floor_mib: 1536}}
+tenants:
+  - name: chat
+    namespace: {NAMESPACE}
+    workload: {{kind: Deployment, name: chat, container: main}}
+    node: t4
+    apply: create
+    budget_mib: 6000
+    class: realtime
+    pod: {{containers: [{{name: main, image: "registry.example.com/chat:1"}}]}}
+  - name: photos
+    namespace: {NAMESPACE}
+    workload: {{kind: Deployment, name: photos, container: main}}
+    node: t4
+    apply: patch
+    budget_mib: 5000
+    class: realtime
+    strategy: {{type: Recreate}}
+  - name: night
+    namespace: {NAMESPACE}
+    workload: {{kind: StatefulSet, name: night, container: main}}
+    node: t4
+    apply: create
+    budget_mib: 3000
+    elastic: true
+    class: batch
+    pod: {{containers: [{{name: main, image: "registry.example.com/night:1"}}]}}
+  - name: waits
+    namespace: {NAMESPACE}
+    workload: {{kind: Deployment, name: waits, container: main}}
+    node: t4
+    apply: create
+    budget_mib: 2000
+    elastic: true
+    class: batch
+    pod: {{containers: [{{name: main, image: "registry.example.com/waits:1"}}]}}
+"""
+
+
+class Watcher:
+    """Adds up, many times a second, what pods of the number and claims with pods hold of the one card."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._api = lab.api()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.highest_mib = 0
+        self.looks_count = 0
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            # Pods first: what moves from the number to a claim in between is counted twice, never not at all.
+            pods = self._api.get(f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]
+            numbered = sum(pod_budget_mib(pod, NUMBER) for pod in pods if pod["spec"].get("nodeName"))
+            bound = {pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName")}
+            claims = self._api.get(f"/apis/resource.k8s.io/v1/namespaces/{NAMESPACE}/resourceclaims")["items"]
+            self.highest_mib = max(self.highest_mib, numbered + sum(claimed_mib(claim, bound) for claim in claims))
+            self.looks_count += 1
+            time.sleep(0.02)
+
+
+def claimed_mib(claim: dict[str, Any], bound: set[str]) -> int:
+    status = claim.get("status", {})
+    if not any(one["name"] in bound for one in status.get("reservedFor", ())):
+        return 0
+    results = status.get("allocation", {}).get("devices", {}).get("results", ())
+    return sum(int(one["consumedCapacity"]["memory"].removesuffix("Mi")) for one in results)
+
+
+@pytest.fixture(scope="module")
+def estate() -> Estate:
+    return parse_estate(ESTATE, "estate.yaml")[0]
+
+
+@pytest.fixture
+def estate_file(tmp_path: Path) -> Path:
+    path = tmp_path / "gpumem.yaml"
+    path.write_text(ESTATE)
+    return path
+
+
+def photos() -> dict[str, Any]:
+    labels = {"app": "photos"}
+    pod = {
+        "nodeSelector": {"migrate-test": "true"},
+        "containers": [{"name": "main", "image": "registry.example.com/photos:1"}],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "photos", "namespace": NAMESPACE},
+        "spec": {
+            "replicas": 1,
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def cluster(lab: Lab, estate: Estate) -> Iterator[KubernetesCluster]:
+    """The estate as it runs by the number: 6000 + 5000 + 3000 of 14000, and one that waits."""
+    lab.node_add(LabNode(NODE, {"migrate-test": "true"}, {"nvidia.com/gpu": 8}, "bare"))
+    cluster = connect(lab.kubeconfig)
+    objects = render(estate).objects
+    for item in objects:
+        if item.component in ("base", "capacity", "consumers"):
+            cluster.apply(item.manifest, field_manager="gpumem-terraform")
+    amounts = {NUMBER: str(CARD_MIB)}
+    status = {"capacity": amounts, "allocatable": amounts}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}, "status": status}
+    cluster.apply(node, field_manager="gpumem-capacity", subresource="status", force=True)
+    cluster.apply(photos(), field_manager="owner")
+    photos_tenant = estate.tenant("photos")
+    assert photos_tenant is not None
+    set_budget(cluster, budget_fields(estate, photos_tenant))
+    wait_for(partial(has_pod, cluster, "photos", "Running"))
+    for item in objects:
+        if item.component == "tenants":
+            cluster.apply(item.manifest, field_manager="gpumem-terraform")
+            wait_for(partial(has_pod, cluster, item.manifest["metadata"]["name"]))
+    publish(cluster, NODE, [CARD_MIB], ["Tesla T4"])
+    yield cluster
+    for namespace in (NAMESPACE, SYSTEM):
+        lab.api().delete(f"/api/v1/namespaces/{namespace}")
+    for path in ("clusterrolebindings", "clusterroles"):
+        for name in ("gpumem-capacity", "gpumem-dra-agent"):
+            lab.api().delete(f"/apis/rbac.authorization.k8s.io/v1/{path}/{name}")
+    lab.api().delete("/apis/node.k8s.io/v1/runtimeclasses/dra-migrate")
+    lab.node_remove(NODE)
+
+
+def by_claim(lab: Lab) -> set[str]:
+    """Tenants that hold memory of the card by claim."""
+    claims = lab.api().get(f"/apis/resource.k8s.io/v1/namespaces/{NAMESPACE}/resourceclaims")["items"]
+    held = [one for one in claims if one.get("status", {}).get("reservedFor")]
+    return {one["metadata"]["labels"]["dra.migrate/tenant"] for one in held}
+
+
+def holds(lab: Lab) -> list[str]:
+    claims = lab.api().get(f"/apis/resource.k8s.io/v1/namespaces/{SYSTEM}/resourceclaims")["items"]
+    return [one["metadata"]["name"] for one in claims]
+
+
+def counts(cluster: KubernetesCluster) -> tuple[int, int]:
+    found = list(phases(cluster, NAMESPACE).values())
+    return found.count("Running"), found.count("Pending")
+
+
+def number(cluster: KubernetesCluster) -> str | None:
+    node = cluster.get(ObjectRef("v1", "Node", NODE))
+    assert node is not None
+    found: str | None = node["status"]["capacity"].get(NUMBER)
+    return found
+
+
+def has_pod(cluster: KubernetesCluster, workload: str, phase: str = "") -> bool:
+    found = phases(cluster, NAMESPACE)
+    return any(pod.startswith(f"{workload}-") and phase in ("", found[pod]) for pod in found)
+
+
+def migrate(lab: Lab, estate_file: Path, to: str, *more: str) -> int:
+    where = ["-f", str(estate_file), "--kubeconfig", str(lab.kubeconfig)]
+    return run(["migrate", "--to", to, *where, "--wait", "60", *more])
+
+
+def test_a_running_estate_moves_to_claims_and_back(
+    lab: Lab, cluster: KubernetesCluster, estate: Estate, estate_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wait_for(lambda: counts(cluster) == (3, 1))
+
+    assert migrate(lab, estate_file, "dra") == 0
+    plan = capsys.readouterr().out
+    assert "chat (6000 MiB): 1 pod stops and starts, on dra-migrate-0/gpu-0\n" in plan
+    assert "waits (2000 MiB): no pod runs, so none restarts; 1 Pending until there is room\n" in plan
+    assert plan.index("  chat (") < plan.index("  photos (") < plan.index("  night (") < plan.index("  waits (")
+    assert number(cluster) == "14k"
+    assert not by_claim(lab)
+
+    with Watcher(lab) as watcher:
+        assert migrate(lab, estate_file, "dra", "--execute") == 0
+        wait_for(lambda: counts(cluster) == (3, 1))
+    print(f"highest {watcher.highest_mib} MiB in {watcher.looks_count} looks")
+    assert watcher.looks_count > 20
+    assert watcher.highest_mib <= CARD_MIB
+    assert by_claim(lab) == {"chat", "photos", "night"}
+    assert holds(lab) == []
+    assert number(cluster) is None
+    assert lab.api().get(f"/apis/batch/v1/namespaces/{SYSTEM}/cronjobs")["items"] == []
+    generations = generations_of(lab)
+
+    assert migrate(lab, estate_file, "dra", "--execute") == 0, "a second run finds it done"
+    assert generations_of(lab) == generations
+
+    with Watcher(lab) as watcher:
+        assert migrate(lab, estate_file, "extendedResource", "--execute") == 0
+        wait_for(lambda: counts(cluster) == (3, 1))
+    assert watcher.highest_mib <= CARD_MIB
+    assert by_claim(lab) == set()
+    assert number(cluster) == "14k"
+
+
+def generations_of(lab: Lab) -> dict[str, int]:
+    found = {}
+    for kind in ("deployments", "statefulsets"):
+        for item in lab.api().get(f"/apis/apps/v1/namespaces/{NAMESPACE}/{kind}")["items"]:
+            found[item["metadata"]["name"]] = item["metadata"]["generation"]
+    return found
+
+
+def test_the_rendered_estate_is_then_no_change(
+    lab: Lab, cluster: KubernetesCluster, estate: Estate, estate_file: Path
+) -> None:
+    """What Terraform applies next finds its own fields with its own values."""
+    assert migrate(lab, estate_file, "dra", "--execute") == 0
+    generations = generations_of(lab)
+    claimed = parse_estate(ESTATE.replace("\nnodes:", "\nbudget: {backend: dra}\nnodes:"), "estate.yaml")[0]
+    for item in render(claimed).wave(1).objects:
+        cluster.apply(item.manifest, field_manager="gpumem-terraform")
+    assert generations_of(lab) == generations
