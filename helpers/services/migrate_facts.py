@@ -15,6 +15,7 @@ from helpers.domain.dra.offers import OfferedCard
 from helpers.domain.estate.budget_backend import CountedBy, NodeBudget
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
+from helpers.domain.names import released_replicas_annotation
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 from helpers.services.capacity_observation import observe_nodes, pod_budget_mib
 from helpers.services.claims import observe_cards
@@ -94,13 +95,22 @@ def _facts(target: Estate, tenant: Tenant, workload: Manifest, pods: Sequence[Ma
     if tenant.apply == "admission":
         # Nothing in its workload tells; that a pod of it came with a claim does.
         moved = any(has_claim(pod) for pod in pods if _is_live(pod))
+    stopped = migrating_annotation(target.label_prefix) in annotations
     return TenantFacts(
         tenant=tenant,
         old_pods=tuple(_old_pods(target, pods)),
-        replicas=None if tenant.workload.kind == "DaemonSet" else int(workload["spec"].get("replicas", 1)),
+        replicas=_replicas(target, tenant, workload, stopped=stopped),
         moved=moved,
-        stopped=migrating_annotation(target.label_prefix) in annotations,
+        stopped=stopped,
     )
+
+
+def _replicas(estate: Estate, tenant: Tenant, workload: Manifest, *, stopped: bool) -> int | None:
+    if tenant.workload.kind == "DaemonSet":
+        return None
+    now = int(workload["spec"].get("replicas", 1))
+    text = (workload["metadata"].get("annotations") or {}).get(released_replicas_annotation(estate.label_prefix), "")
+    return int(text) if stopped and not now and text.isdigit() else now
 
 
 def _old_pods(estate: Estate, pods: Sequence[Manifest]) -> Iterator[OldPod]:

@@ -5,6 +5,7 @@ A watcher looks all the time: what the number let in and what claims hold togeth
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -14,15 +15,26 @@ from typing import Any
 
 import pytest
 
+from helpers.adapters.clock import SystemClock
+from helpers.adapters.events import KubernetesEvents
 from helpers.adapters.kubernetes_ import KubernetesCluster, connect
+from helpers.adapters.logging_ import JsonLog
 from helpers.apps.cli.__main__ import run
 from helpers.domain.budget import budget_fields
+from helpers.domain.dra.holds import hold_allocation, hold_claim, hold_name
+from helpers.domain.dra.migration import OldPod
+from helpers.domain.dra.naming import DRIVER
 from helpers.domain.estate.model import Estate
 from helpers.ports.cluster import ObjectRef
 from helpers.rendering.estate_file import parse_estate
 from helpers.rendering.render import render
 from helpers.services.budget import set_budget
 from helpers.services.capacity_observation import pod_budget_mib
+from helpers.services.claims import observe_cards
+from helpers.services.migrate import ToClaims
+from helpers.services.migrate_facts import with_backend
+from helpers.services.migrate_hands import Hands
+from helpers.services.migrate_objects import Changes
 from lab.cluster import Lab, LabNode
 from lab.waiting import wait_for
 from tests.lab.dra_scene import phases, publish
@@ -212,7 +224,7 @@ def number(cluster: KubernetesCluster) -> str | None:
 
 def has_pod(cluster: KubernetesCluster, workload: str, phase: str = "") -> bool:
     found = phases(cluster, NAMESPACE)
-    return any(pod.startswith(f"{workload}-") and phase in ("", found[pod]) for pod in found)
+    return any(pod.startswith(workload) and phase in ("", found[pod]) for pod in found)
 
 
 def migrate(lab: Lab, estate_file: Path, to: str, *more: str) -> int:
@@ -228,7 +240,7 @@ def test_a_running_estate_moves_to_claims_and_back(
     assert migrate(lab, estate_file, "dra") == 0
     plan = capsys.readouterr().out
     assert "chat (6000 MiB): 1 pod stops and starts, on dra-migrate-0/gpu-0\n" in plan
-    assert "waits (2000 MiB): no pod runs, so none restarts; 1 Pending until there is room\n" in plan
+    assert "waits (2000 MiB): no pod runs, so none stops; 1 Pending until there is room\n" in plan
     assert plan.index("  chat (") < plan.index("  photos (") < plan.index("  night (") < plan.index("  waits (")
     assert number(cluster) == "14k"
     assert not by_claim(lab)
@@ -262,6 +274,62 @@ def generations_of(lab: Lab) -> dict[str, int]:
         for item in lab.api().get(f"/apis/apps/v1/namespaces/{NAMESPACE}/{kind}")["items"]:
             found[item["metadata"]["name"]] = item["metadata"]["generation"]
     return found
+
+
+def test_a_move_that_was_broken_off_is_finished_by_the_next(
+    lab: Lab, cluster: KubernetesCluster, estate: Estate, estate_file: Path
+) -> None:
+    assert migrate(lab, estate_file, "extendedResource", "--execute") == 0
+
+    class BrokenOff(Exception):
+        pass
+
+    def say(text: str) -> None:
+        if "photos: released" in text.replace("Deployment dra-migrate/", ""):
+            raise BrokenOff
+
+    target = with_backend(estate, ["t4"], "dra")
+    log = JsonLog("test", version="0", dry_run=False, clock=SystemClock())
+    events = KubernetesEvents(cluster, component="test", instance="test", clock=SystemClock(), log=log)
+    hands = Hands(cluster, SystemClock(), events, log, say, 60)
+    with pytest.raises(BrokenOff):
+        ToClaims(hands, target, "t4", Changes(estate, target)).run()
+    assert by_claim(lab) == {"chat"}
+    assert len(holds(lab)) >= 1, "who still runs by the number is held for"
+    assert migrate(lab, estate_file, "dra", "--execute") == 0
+    wait_for(lambda: counts(cluster) == (3, 1))
+    assert by_claim(lab) == {"chat", "photos", "night"}
+    assert holds(lab) == []
+
+
+def test_a_hold_keeps_claims_from_what_they_cannot_see(lab: Lab, cluster: KubernetesCluster) -> None:
+    api, node = lab.api(), "dra-migrate-held"
+    lab.node_add(LabNode(node, {"migrate-test": "held"}, {}, "bare"))
+    try:
+        publish(cluster, node, [CARD_MIB, CARD_MIB], ["Tesla T4", "Tesla T4"])
+        pod = OldPod("elsewhere", "old-0", "4b0c5b1e-0000-4000-8000-000000000001", node, 6000)
+        cards = [card for card in observe_cards(cluster, DRIVER) if card.node == node]
+        made = cluster.create(hold_claim(pod, cards, SYSTEM, "dra.migrate"), field_manager="test")
+        ref = ObjectRef("resource.k8s.io/v1", "ResourceClaim", hold_name(pod), SYSTEM)
+        cluster.merge_patch(ref, hold_allocation(pod, cards), field_manager="test", subresource="status")
+        claim = hold_claim(pod, cards[:1], NAMESPACE, "other")
+        claim["metadata"] = {"name": "nine", "namespace": NAMESPACE}
+        claim["spec"]["devices"]["requests"][0]["exactly"]["capacity"] = {"requests": {"memory": "9000Mi"}}
+        cluster.create(claim, field_manager="test")
+        use = {"name": "main", "image": "registry.example.com/x:1", "resources": {"claims": [{"name": "nine"}]}}
+        spec = {
+            "nodeSelector": {"migrate-test": "held"},
+            "containers": [use],
+            "resourceClaims": [{"name": "nine", "resourceClaimName": "nine"}],
+        }
+        api.post(f"/api/v1/namespaces/{NAMESPACE}/pods", {"metadata": {"name": "nine"}, "spec": spec})
+        refused = "cannot allocate all claims"
+        wait_for(lambda: refused in json.dumps(api.get(f"/api/v1/namespaces/{NAMESPACE}/pods/nine")["status"]))
+        cluster.delete(ref, uid=made["metadata"]["uid"])
+        wait_for(partial(has_pod, cluster, "nine", "Running"))
+    finally:
+        api.delete(f"/api/v1/namespaces/{NAMESPACE}/pods/nine", {"gracePeriodSeconds": 0})
+        lab.node_remove(node)
 
 
 def test_the_rendered_estate_is_then_no_change(

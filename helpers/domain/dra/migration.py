@@ -34,7 +34,8 @@ class OldPod:
 
 @dataclass(frozen=True, slots=True)
 class TenantFacts:
-    """One tenant of the kind of node that is moved. `replicas`: what its workload runs; a DaemonSet: None.
+    """One tenant of the kind of node that is moved. `replicas`: what its workload runs, or goes back to where it is
+    stopped; a DaemonSet: None.
 
     `moved`: its workload has the claim already; `stopped`: an earlier run stopped it and did not start it again.
     """
@@ -63,7 +64,7 @@ class Move:
     def text(self) -> str:
         """`ollama (16000 MiB): 1 pod stops and starts, on gpu-worker/gpu-0`."""
         pods = "1 pod stops and starts" if self.restarts_count == 1 else f"{self.restarts_count} pods stop and start"
-        what = pods if self.restarts_count else "no pod runs, so none restarts"
+        what = pods if self.restarts_count else "no pod runs, so none stops"
         where = f", on {', '.join(sorted(set(self.seats.values())))}" if self.seats else ""
         waits = f"; {self.waits_count} Pending until there is room" if self.waits_count else ""
         return f"{self.tenant.name} ({self.tenant.budget_mib} MiB): {what}{where}{waits}"
@@ -104,10 +105,11 @@ def plan_moves(tenants: Sequence[TenantFacts], cards: Sequence[OfferedCard], tak
     return MovePlan(tuple(moves), tuple(dict.fromkeys(tenant.name for tenant, _ in waiting)))
 
 
-def _order(facts: TenantFacts) -> tuple[bool, bool, int, str]:
+def _order(facts: TenantFacts) -> tuple[bool, bool, bool, int, str]:
     # Who waits goes last: with a claim it could take what a tenant leaves between its old pod and its new one. By the
     # number it cannot, because the number is gone.
-    return (not facts.old_pods, facts.tenant.elastic, -facts.tenant.budget_mib, facts.tenant.name)
+    # Who was stopped by a run that broke off is down, so it goes first.
+    return (not facts.stopped, not facts.old_pods, facts.tenant.elastic, -facts.tenant.budget_mib, facts.tenant.name)
 
 
 class _Board:
