@@ -19,7 +19,7 @@ from helpers.domain.dra.migration import MovePlan, TenantFacts, cards_held, plan
 from helpers.domain.errors import CheckFailed
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
-from helpers.ports.cluster import Cluster, ObjectRef
+from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 from helpers.rendering.objects import RenderedObject
 from helpers.services.budget import set_budget
 from helpers.services.capacity import assert_capacity
@@ -133,8 +133,7 @@ class ToClaims:
         for hold in self._cluster.list(holds, label_selector=label):
             metadata = hold["metadata"]
             if metadata["labels"][label] not in kept_uids:
-                ref = ObjectRef(CLAIMS.api_version, CLAIMS.kind, metadata["name"], metadata["namespace"])
-                self._cluster.delete(ref, uid=metadata["uid"])
+                drop_hold(self._cluster, hold)
 
     def _move(self, facts: TenantFacts, *, waits: bool) -> None:
         tenant, restarts = facts.tenant, stops(facts)
@@ -186,6 +185,15 @@ class ToClaims:
 
     def _wait(self, done: Callable[[], bool], problem: Callable[[], str]) -> None:
         wait(self._hands, done, problem)
+
+
+def drop_hold(cluster: Cluster, hold: Manifest) -> None:
+    """Gives the memory back, then deletes the claim: the scheduler looks at waiting pods again only at the former."""
+    metadata = hold["metadata"]
+    ref = ObjectRef(CLAIMS.api_version, CLAIMS.kind, metadata["name"], metadata["namespace"])
+    freed = {"status": {"allocation": None}}
+    cluster.merge_patch(ref, freed, field_manager=names.FIELD_MANAGER_BUDGET, subresource="status")
+    cluster.delete(ref, uid=metadata["uid"])
 
 
 def back_to_number(hands: Hands, target: Estate, kind: str, changes: Changes) -> None:

@@ -31,13 +31,13 @@ from helpers.rendering.render import render
 from helpers.services.budget import set_budget
 from helpers.services.capacity_observation import pod_budget_mib
 from helpers.services.claims import observe_cards
-from helpers.services.migrate import ToClaims
+from helpers.services.migrate import ToClaims, drop_hold
 from helpers.services.migrate_facts import with_backend
 from helpers.services.migrate_hands import Hands
 from helpers.services.migrate_objects import Changes
 from lab.cluster import Lab, LabNode
 from lab.waiting import wait_for
-from tests.lab.dra_scene import phases, publish
+from tests.lab.dra_scene import make_device_class, phases, publish
 
 pytestmark = pytest.mark.lab
 
@@ -305,6 +305,7 @@ def test_a_move_that_was_broken_off_is_finished_by_the_next(
 def test_a_hold_keeps_claims_from_what_they_cannot_see(lab: Lab, cluster: KubernetesCluster) -> None:
     api, node = lab.api(), "dra-migrate-held"
     lab.node_add(LabNode(node, {"migrate-test": "held"}, {}, "bare"))
+    make_device_class(cluster)
     try:
         publish(cluster, node, [CARD_MIB, CARD_MIB], ["Tesla T4", "Tesla T4"])
         pod = OldPod("elsewhere", "old-0", "4b0c5b1e-0000-4000-8000-000000000001", node, 6000)
@@ -325,7 +326,7 @@ def test_a_hold_keeps_claims_from_what_they_cannot_see(lab: Lab, cluster: Kubern
         api.post(f"/api/v1/namespaces/{NAMESPACE}/pods", {"metadata": {"name": "nine"}, "spec": spec})
         refused = "cannot allocate all claims"
         wait_for(lambda: refused in json.dumps(api.get(f"/api/v1/namespaces/{NAMESPACE}/pods/nine")["status"]))
-        cluster.delete(ref, uid=made["metadata"]["uid"])
+        drop_hold(cluster, made)
         wait_for(partial(has_pod, cluster, "nine", "Running"))
     finally:
         api.delete(f"/api/v1/namespaces/{NAMESPACE}/pods/nine", {"gracePeriodSeconds": 0})
