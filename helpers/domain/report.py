@@ -19,16 +19,21 @@ class _Report(BaseModel):
 
 
 class TenantState(_Report):
-    """What the cluster shows of a tenant. `reason` is the scheduler's own, for Pending pods."""
+    """What the cluster shows of a tenant. `reason` is the scheduler's own, for Pending pods.
+
+    `cards` are those that its pods' claims have memory of, `node/device`: not the seating's guess.
+    """
 
     running_count: int
     pending_count: int
     other_count: int
     reason: str = ""
+    cards: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """`1 Running`, `1 Pending`, `no pods`."""
-        counts = {"Running": self.running_count, "Pending": self.pending_count, "other": self.other_count}
+        """`1 Running`, `1 Running on worker-0/gpu-1`, `1 Pending`, `no pods`."""
+        where = f" on {', '.join(self.cards)}" if self.cards else ""
+        counts = {f"Running{where}": self.running_count, "Pending": self.pending_count, "other": self.other_count}
         return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no pods"
 
 
@@ -65,6 +70,17 @@ class CardRow(_Report):
     tenants: tuple[str, ...]
 
 
+class LiveCardRow(_Report):
+    """One card as claims have it now. `tenants` are names, or `namespace/claim` where no tenant's label is on it."""
+
+    card: str
+    uuid: str
+    model: str
+    offered_mib: int
+    claimed_mib: int
+    tenants: tuple[str, ...]
+
+
 class NodeRow(_Report):
     """One kind of node. `shown_mib` is `{node: allocatable MiB or None}` as the cluster shows it."""
 
@@ -82,6 +98,7 @@ class NodeRow(_Report):
     tenants: tuple[TenantRow, ...]
     cards: tuple[CardRow, ...]
     shown_mib: dict[str, int | None] | None = None
+    live_cards: tuple[LiveCardRow, ...] = ()
 
 
 class Report(_Report):

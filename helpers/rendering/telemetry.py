@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from helpers.domain import names
+from helpers.domain.dra.claims import driver_of
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.rights import policy_rules
@@ -48,6 +49,8 @@ def exporter_arguments(estate: Estate) -> list[str]:
 def watchdog_arguments(estate: Estate) -> list[str]:
     """`gpumem` arguments of the watchdog's container."""
     arguments = ["watchdog", "run", "--settings", names.WATCHDOG_CONFIG_PATH, "--resource", estate.resource]
+    if estate.claim_nodes():
+        arguments += ["--claims-driver", driver_of(estate)]
     return [*arguments, "--label-prefix", estate.label_prefix, "--metrics-address", f":{names.WATCHDOG_METRICS_PORT}"]
 
 
@@ -79,7 +82,7 @@ def _exporter_of(estate: Estate, node: Node, context: dict[str, Any]) -> Iterato
 
 def _watchdog(estate: Estate, shared: dict[str, Any]) -> Iterator[RenderedObject]:
     settings = watchdog_settings(estate).without_budgets().to_json()
-    rights = watchdog_rights(allow_delete=estate.watchdog.allow_delete)
+    rights = watchdog_rights(allow_delete=estate.watchdog.allow_delete, claims=bool(estate.claim_nodes()))
     context = {
         **shared,
         "service_account": WATCHDOG_SERVICE_ACCOUNT,

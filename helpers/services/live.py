@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from helpers.domain.capacity import NodeKind, node_kinds
 from helpers.domain.dra.claims import driver_of
+from helpers.domain.dra.offers import CardKey, HeldMemory
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.pod_owner import controller
 from helpers.domain.quantity import Quantity
-from helpers.domain.report import NodeRow, Report, TenantRow, TenantState, static_report
+from helpers.domain.report import LiveCardRow, NodeRow, Report, TenantRow, TenantState, static_report
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
-from helpers.services.claims import observe_cards
+from helpers.services.claims import observe_cards, observe_held
 
 _FINISHED = ("Succeeded", "Failed")
 
@@ -22,13 +23,42 @@ def live_report(cluster: Cluster, estate: Estate) -> Report:
     report = static_report(estate)
     states = tenant_states(cluster, estate)
     shown = _shown_by_kind(cluster, estate)
-    nodes = tuple(_with_live(node, states, shown) for node in report.nodes)
+    live_cards = _live_cards(cluster, estate) if estate.claim_nodes() else ()
+    for tenant in estate.tenants:
+        cards = tuple(row.card for row in live_cards if tenant.name in row.tenants)
+        states[tenant.name] = states[tenant.name].model_copy(update={"cards": cards})
+    nodes = tuple(_with_live(node, states, shown, live_cards) for node in report.nodes)
     return report.model_copy(update={"live": True, "nodes": nodes})
 
 
-def _with_live(node: NodeRow, states: Mapping[str, TenantState], shown: Mapping[str, dict[str, int | None]]) -> NodeRow:
+def _live_cards(cluster: Cluster, estate: Estate) -> tuple[LiveCardRow, ...]:
+    """Every offered card of the cluster with what claims have of it, whoever made them."""
+    driver, label = driver_of(estate), f"{estate.label_prefix}/tenant"
+    held: dict[CardKey, list[HeldMemory]] = {}
+    for one in observe_held(cluster, driver):
+        held.setdefault(one.key, []).append(one)
+    return tuple(
+        LiveCardRow(
+            card=f"{card.node}/{card.device}",
+            uuid=card.uuid,
+            model=card.model,
+            offered_mib=card.memory_mib,
+            claimed_mib=sum(one.memory_mib for one in held.get(card.key, ())),
+            tenants=tuple(one.labels.get(label, f"{one.namespace}/{one.claim}") for one in held.get(card.key, ())),
+        )
+        for card in observe_cards(cluster, driver)
+    )
+
+
+def _with_live(
+    node: NodeRow,
+    states: Mapping[str, TenantState],
+    shown: Mapping[str, dict[str, int | None]],
+    live_cards: Sequence[LiveCardRow],
+) -> NodeRow:
     tenants: tuple[TenantRow, ...] = tuple(row.model_copy(update={"state": states[row.tenant]}) for row in node.tenants)
-    return node.model_copy(update={"tenants": tenants, "shown_mib": shown[node.name]})
+    mine = tuple(row for row in live_cards if row.card.rpartition("/")[0] in shown[node.name])
+    return node.model_copy(update={"tenants": tenants, "shown_mib": shown[node.name], "live_cards": mine})
 
 
 def _shown_by_kind(cluster: Cluster, estate: Estate) -> dict[str, dict[str, int | None]]:

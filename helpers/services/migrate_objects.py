@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from helpers.domain import names
-from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
 from helpers.ports.cluster import Cluster, ObjectRef
 from helpers.rendering.objects import Rendered, RenderedObject, address_of
-from helpers.rendering.render import render
 
 Apply = Callable[[RenderedObject], None]
 
@@ -17,10 +15,10 @@ Apply = Callable[[RenderedObject], None]
 class Changes:
     """Between two renderings of an estate: before and after its backend changes."""
 
-    def __init__(self, before: Estate, after: Estate, field_manager: str = names.FIELD_MANAGER_TERRAFORM) -> None:
+    def __init__(self, before: Rendered, after: Rendered, field_manager: str = names.FIELD_MANAGER_TERRAFORM) -> None:
         self.field_manager = field_manager
-        self._before = _by_address(render(before))
-        self._after = _by_address(render(after))
+        self._before = _by_address(before)
+        self._after = _by_address(after)
 
     @property
     def policies(self) -> bool:

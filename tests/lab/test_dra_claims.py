@@ -23,6 +23,7 @@ from helpers.rendering.estate_file import parse_estate
 from helpers.rendering.render import render
 from helpers.services.budget import set_budget
 from helpers.services.gate import verify
+from helpers.services.live import live_report
 from lab.cluster import Lab, LabNode
 from lab.waiting import wait_for
 from tests.lab.dra_scene import cards_of, make_device_class, phases, publish
@@ -152,6 +153,14 @@ def test_what_the_ledger_seats_runs_on_claims(cluster: KubernetesCluster, lab: L
     start(cluster, lab, wanted)
     settled(cluster, 3, 0)
     assert sorted(mib for _, _, mib in cards_of(cluster, namespace).values()) == [8000, 16000, 16000]
+    (row,) = live_report(cluster, wanted).nodes
+    assert row.shown_mib == {NODE: 48000}
+    assert sorted((card.uuid, card.claimed_mib) for card in row.live_cards) in (
+        [(f"GPU-{NODE}-0", 16000), (f"GPU-{NODE}-1", 24000)],
+        [(f"GPU-{NODE}-0", 24000), (f"GPU-{NODE}-1", 16000)],
+    )
+    running = {each.tenant: each.state.text() for each in row.tenants if each.state}
+    assert running["ollama"] in (f"1 Running on {NODE}/gpu-0", f"1 Running on {NODE}/gpu-1")
     claims = lab.api().get(f"/apis/resource.k8s.io/v1/namespaces/{namespace}/resourceclaims")["items"]
     tenants = {claim["metadata"]["labels"]["gpumem.io/tenant"] for claim in claims}
     assert tenants == {"ollama", "comfyui", "high-priority-ai"}

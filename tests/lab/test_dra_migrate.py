@@ -293,7 +293,7 @@ def test_a_move_that_was_broken_off_is_finished_by_the_next(
     events = KubernetesEvents(cluster, component="test", instance="test", clock=SystemClock(), log=log)
     hands = Hands(cluster, SystemClock(), events, log, say, 60)
     with pytest.raises(BrokenOff):
-        ToClaims(hands, target, "t4", Changes(estate, target)).run()
+        ToClaims(hands, target, "t4", Changes(render(estate), render(target))).run()
     assert by_claim(lab) == {"chat"}
     assert len(holds(lab)) >= 1, "who still runs by the number is held for"
     assert migrate(lab, estate_file, "dra", "--execute") == 0

@@ -108,6 +108,7 @@ def _execute(
     from helpers.adapters.events import KubernetesEvents
     from helpers.adapters.logging_ import JsonLog
     from helpers.adapters.process import installed_version
+    from helpers.rendering.render import render
     from helpers.services.migrate import ToClaims, back_to_number
     from helpers.services.migrate_hands import Hands
     from helpers.services.migrate_objects import Changes
@@ -116,7 +117,7 @@ def _execute(
     log = JsonLog(_COMPONENT, version=installed_version(), dry_run=False, clock=clock)
     events = KubernetesEvents(cluster, component=_COMPONENT, instance="command line", clock=clock, log=log)
     hands = Hands(cluster, clock, events, log, click.echo, wait_seconds)
-    changes = Changes(before, target, field_manager)
+    changes = Changes(render(before), render(target), field_manager)
     if backend == "dra":
         ToClaims(hands, target, kind, changes).run()
     else:
