@@ -1,4 +1,4 @@
-"""Writes what docs/reference/ says about the estate and the manager's API from their own models.
+"""Writes what docs/reference/ says about the estate, the command line and the manager's API from their own models.
 
 python docs/generate.py          write the files
 python docs/generate.py --check  exit 1 and show a diff where a file is stale
@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from docs.reference_cli import command_line_page
 from helpers.apps.manager.api import openapi_document
 from helpers.rendering.estate_schema import estate_schema, resolved
 
@@ -35,7 +36,12 @@ def generated() -> dict[str, str]:
     """Each generated file's name in docs/reference and its whole text."""
     schema = json.dumps(estate_schema(), indent=2, ensure_ascii=False) + "\n"
     rows = "".join(f"| `{path}` | {form} | {default} | {text} |\n" for path, form, default, text in rows_of_schema())
-    return {"estate.schema.json": schema, "estate.md": _HEAD + rows, "openapi.json": openapi_document()}
+    return {
+        "cli.md": command_line_page(),
+        "estate.schema.json": schema,
+        "estate.md": _HEAD + rows,
+        "openapi.json": openapi_document(),
+    }
 
 
 def rows_of_schema() -> Iterator[tuple[str, str, str, str]]:

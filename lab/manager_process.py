@@ -8,18 +8,16 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from helpers.apps.manager import Outside, RunSettings, run_manager
 from helpers.domain.jobs.settings import ManagerSettings
-from lab.errors import LabError
 from lab.folder_engine import FolderEngine
 from lab.ports import free_ports
+from lab.server_process import ServerProcess
 
 ROOT = Path(__file__).parents[1]
 TOKEN = "a-token-that-is-long-enough"  # noqa: S105 - of a process on loopback that ends with its test
@@ -45,7 +43,7 @@ class ManagerProcess:
         document.write_text(json.dumps(told | {"settings": settings.model_dump(mode="json")}), encoding="utf-8")
         own = [sys.executable, "-m", "lab.manager_process", str(document)]
         self._command = list(command(self)) if command is not None else own
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = ServerProcess("the manager", folder / "manager.log", START_BOUND_SECONDS, STOP_BOUND_SECONDS)
 
     @property
     def address(self) -> str:
@@ -60,7 +58,7 @@ class ManagerProcess:
     @property
     def pid(self) -> int:
         """Its process."""
-        return self._process.pid if self._process is not None else 0
+        return self._process.pid
 
     @property
     def log(self) -> str:
@@ -73,14 +71,7 @@ class ManagerProcess:
         Raises:
             LabError: it ends, or does not come up.
         """
-        with (self.folder / "manager.log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, cwd=ROOT, stdout=log, stderr=log)
-        until_seconds = time.monotonic() + START_BOUND_SECONDS
-        while self._process.poll() is None and time.monotonic() < until_seconds:
-            if self.is_ready():
-                return
-            time.sleep(0.05)
-        raise LabError(f"the manager did not come up: {self.log[-2000:]}")
+        self._process.start(self._command, self.is_ready, cwd=ROOT)
 
     def is_ready(self) -> bool:
         """Whether it says so."""
@@ -95,11 +86,11 @@ class ManagerProcess:
 
     def kill(self) -> None:
         """As a power cut would."""
-        self._end(signal.SIGKILL)
+        self._process.end(signal.SIGKILL)
 
     def stop(self) -> int:
         """As Kubernetes would; its exit code."""
-        return self._end(signal.SIGTERM)
+        return self._process.end(signal.SIGTERM)
 
     def made(self) -> list[str]:
         """Every job whose objects were made, once for each time."""
@@ -109,13 +100,6 @@ class ManagerProcess:
     def objects(self) -> set[str]:
         """The jobs that have objects."""
         return {path.name for path in (self.folder / "objects").iterdir()}
-
-    def _end(self, how: signal.Signals) -> int:
-        process, self._process = self._process, None
-        if process is None:
-            return 0
-        process.send_signal(how)
-        return process.wait(STOP_BOUND_SECONDS)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ import signal
 import stat
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 from lab.errors import LabError
 from lab.ports import free_ports
 from lab.programs import Program, require_program
+from lab.server_process import ServerProcess
 
 START_BOUND_SECONDS = 60.0
 STOP_BOUND_SECONDS = 30.0
@@ -39,7 +39,7 @@ class PostgresServer:
     port: int
     durable: bool = True
     password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
-    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _process: ServerProcess | None = field(default=None, repr=False)
     _program: Program | None = field(default=None, repr=False)
 
     def url(self, database: str = "postgres") -> str:
@@ -59,14 +59,10 @@ class PostgresServer:
         command = [str(self._program.path), "-D", str(self.folder / "data"), "-p", str(self.port)]
         command += ["-h", "127.0.0.1", "-k", "", "-c", "max_connections=100", "-c", "log_min_messages=error"]
         command += ["-c", f"fsync={'on' if self.durable else 'off'}"]
-        with (self.folder / "postgres.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, **self._as_nobody(self._program))
-        deadline = time.monotonic() + START_BOUND_SECONDS
-        while not self.is_up():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                text = (self.folder / "postgres.log").read_text(errors="replace")[-500:]
-                raise LabError(f"postgres on port {self.port} did not come up: {text}")
-            time.sleep(0.02)
+        self._process = ServerProcess(
+            f"postgres on port {self.port}", self.folder / "postgres.log", START_BOUND_SECONDS, STOP_BOUND_SECONDS
+        )
+        self._process.start(command, self.is_up, **self._as_nobody(self._program))
 
     def stop(self) -> None:
         """Ends it as an operator would, without waiting for clients."""
@@ -111,15 +107,8 @@ class PostgresServer:
         return options
 
     def _end(self, how: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(how)
-        try:
-            process.wait(STOP_BOUND_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if self._process is not None:
+            self._process.end(how)
 
     def is_up(self) -> bool:
         """Whether it takes connections: the postmaster writes so into the last line of its lock file."""

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.errors import LabError
 from lab.ports import free_ports
 from lab.programs import Program, require_program
+from lab.server_process import ServerProcess
 
 START_BOUND_SECONDS = 15.0
 STOP_BOUND_SECONDS = 10.0
@@ -29,7 +27,7 @@ class RedisServer:
     durable: bool = True
     replica_of: int | None = None
     """The port of the one that it copies; it stays a replica until somebody promotes it."""
-    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _process: ServerProcess | None = field(default=None, repr=False)
     _program: Program | None = field(default=None, repr=False)
 
     @property
@@ -50,16 +48,11 @@ class RedisServer:
         command += ["--appendonly", "yes" if self.durable else "no", "--appendfsync", "always"]
         command += ["--repl-diskless-sync-delay", "0"]  # a replica is served at once, and not after 5 s
         command += [] if self.replica_of is None else ["--replicaof", "127.0.0.1", str(self.replica_of)]
-        with (self.folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, **self._program.env}, cwd=self.folder
-            )
-        deadline = time.monotonic() + START_BOUND_SECONDS
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                text = (self.folder / "redis.log").read_text(errors="replace")[-500:]
-                raise LabError(f"redis-server on port {self.port} did not come up: {text}")
-            time.sleep(0.02)
+        environment = {**os.environ, **self._program.env}
+        self._process = ServerProcess(
+            f"redis-server on port {self.port}", self.folder / "redis.log", START_BOUND_SECONDS, STOP_BOUND_SECONDS
+        )
+        self._process.start(command, self._answers, env=environment, cwd=self.folder)
 
     def stop(self) -> None:
         """Ends it as an operator would."""
@@ -70,15 +63,8 @@ class RedisServer:
         self._end(signal.SIGKILL)
 
     def _end(self, how: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(how)
-        try:
-            process.wait(STOP_BOUND_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if self._process is not None:
+            self._process.end(how)
 
     def _answers(self) -> bool:
         try:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from helpers.apps.cli.__main__ import COMMANDS, cli
+from helpers.apps.exporter.__main__ import parser as exporter_parser
 from helpers.domain.errors import ExitCode
 from helpers.domain.ledger import build_ledger
 from helpers.rendering.estate_file import load_estate
@@ -32,15 +33,34 @@ def test_every_path_that_a_document_names_exists(document: Path) -> None:
 
 @pytest.mark.parametrize("line", re.findall(r"`(gpumem [a-z][^`]*)`", README))
 def test_every_command_in_the_readme_exists(line: str) -> None:
-    words = [word for word in re.split(r"[\s,]+", re.sub(r"\[|\]", "", line)) if word != "gpumem"]
+    require_command([word for word in re.split(r"[\s,]+", re.sub(r"\[|\]", "", line)) if word != "gpumem"])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_line_in_a_document_has_its_command_and_options(document: Path) -> None:
+    for block in re.findall(r"^ *```\w*\n(.*?)^ *```", document.read_text(), re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").replace("$(", "\n").replace(")", " ").splitlines():
+            words = re.split(r"\s(?:\||>|&&|--)(?:\s|$)", line.strip().partition(" #")[0])[0].split()
+            if words[:1] == ["gpumem"]:
+                require_command([word.partition("=")[0] for word in words[1:]])
+
+
+def require_command(words: list[str]) -> None:
+    """Fails unless the command line has this command, and the command these options."""
     command: click.Command = cli
-    while isinstance(command, click.Group) and words:
-        word = words.pop(0)
+    rest = list(words)
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        word = rest.pop(0)
         found = command.get_command(click.Context(command), word)
-        assert found is not None, f"gpumem has no {word} ({line})"
+        assert found is not None, f"gpumem has no {word} ({words})"
         command = found
-    options = {option for parameter in command.params for option in parameter.opts}
-    assert {word for word in words if word.startswith("-")} <= options
+    if command.context_settings.get("ignore_unknown_options"):  # the exporter's flags are its own
+        options = {option for action in exporter_parser()._actions for option in action.option_strings}
+    else:
+        context = click.Context(command)
+        options = {option for parameter in command.get_params(context) for option in parameter.opts}
+        options |= {option for parameter in command.params for option in parameter.secondary_opts}
+    assert {word for word in rest if re.match(r"--?[a-z]", word)} <= options, words
 
 
 def test_every_command_of_the_command_line_is_in_the_readme() -> None:

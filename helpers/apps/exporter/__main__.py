@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import traceback
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ _TENANT_FORM = "NAME=unit:UNIT.service[,BUDGET_MIB] or NAME=comm:PROCESS[,BUDGET
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the exporter; the exit code's meaning is in docs/reference/exit-codes.md."""
     try:
-        given = vars(_parser().parse_args(arguments))
+        given = vars(parser().parse_args(arguments))
         once = given.pop("once")
         settings = settings_from(given)
         clock = SystemClock()
@@ -67,33 +68,59 @@ def tenant_from(text: str) -> dict[str, object]:
     return {"name": name, way: pattern} | ({"budget_mib": int(budget)} if budget else {})
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gpumem exporter run", allow_abbrev=False)
-    add = parser.add_argument
-    add("--once", action="store_true", help="print one round's metrics and exit")
-    add("--source", choices=("nvml", "dcgm"))
-    add("--dcgm-url")
-    add("--dcgm-collection-seconds", type=float)
-    add("--listen-address")
-    add("--listen-port", type=int)
-    add("--interval-seconds", type=float)
-    add("--stale-after-intervals", type=int)
-    add("--nvml-deadline-seconds", type=float)
-    add("--host-proc", type=Path)
-    add("--cgroup-root")
-    add("--host-cgroup", type=Path)
-    add("--require-host-pids", action=argparse.BooleanOptionalAction)
-    add("--no-kubernetes", dest="kubernetes", action="store_false", default=None)
-    add("--pods-source", choices=("api", "kubelet"))
-    add("--pods-url")
-    add("--node-name")
-    add("--token-file", type=Path)
-    add("--ca-file", type=Path)
-    add("--insecure-tls", action="store_true", default=None)
-    add("--pods-interval-seconds", type=float)
-    add("--resource")
-    add("--tenant", dest="tenants", type=tenant_from, action="append", metavar="NAME=unit:UNIT|comm:PROCESS[,MIB]")
-    return parser
+def parser() -> argparse.ArgumentParser:
+    """The exporter's flags; what is not given keeps the default that the help states."""
+    made = argparse.ArgumentParser(prog="gpumem exporter run", allow_abbrev=False)
+    made.add_argument("--once", action="store_true", help="print one round's metrics and exit")
+    _measuring_flags(made)
+    _pod_flags(made)
+    return made
+
+
+def _measuring_flags(made: argparse.ArgumentParser) -> None:
+    add = functools.partial(_add, made)
+    add("--source", "who measures", choices=("nvml", "dcgm"))
+    add("--dcgm-url", "with source dcgm: its metrics")
+    add("--dcgm-collection-seconds", "dcgm-exporter's -c; figures are dated as that old", type=float)
+    add("--listen-address", "in a pod 0.0.0.0 or ::")
+    add("--listen-port", "0: any free port, logged", type=int)
+    add("--interval-seconds", "between two rounds", type=float)
+    add("--stale-after-intervals", "older figures are served as down", type=int)
+    add("--nvml-deadline-seconds", "for all cards together; a card that takes longer is unknown", type=float)
+    add("--host-proc", "/proc with hostPID, or where the host's is mounted", type=Path)
+    add("--cgroup-root", "where the host has its cgroup v2 hierarchy, as the driver sees it")
+    add("--host-cgroup", "where that hierarchy is mounted here", type=Path)
+    add(
+        "--require-host-pids",
+        "without the host's PIDs, end; otherwise only in Kubernetes",
+        action=argparse.BooleanOptionalAction,
+    )
+
+
+def _pod_flags(made: argparse.ArgumentParser) -> None:
+    add = functools.partial(_add, made)
+    made.add_argument(
+        "--no-kubernetes", dest="kubernetes", action="store_false", default=None, help="a machine outside Kubernetes"
+    )
+    add("--pods-source", "who knows the pods", choices=("api", "kubelet"))
+    add("--pods-url", "of the API server or the kubelet; without: the API server of the environment")
+    add("--node-name", "this node, to ask the API server for its pods")
+    add("--token-file", "the bearer token", type=Path)
+    add("--ca-file", "who signed the server's certificate", type=Path)
+    add("--insecure-tls", "take any certificate, as kubelets that sign their own need", action="store_true")
+    add("--pods-interval-seconds", "between two lists of all pods; new processes ask at once", type=float)
+    add("--resource", "the extended resource in which budgets are declared")
+    made.add_argument(
+        "--tenant", dest="tenants", type=tenant_from, action="append", metavar="NAME=unit:UNIT|comm:PROCESS[,MIB]",
+        help="with --no-kubernetes: a tenant by its systemd unit or process name; repeatable",
+    )  # fmt: skip
+
+
+def _add(made: argparse.ArgumentParser, flag: str, text: str, **options: Any) -> None:
+    """One flag of the setting of that name, whose default the help states and the settings keep."""
+    default = ExporterSettings.model_fields[flag.removeprefix("--").replace("-", "_")].default
+    stated = "" if default in (None, "", False) else f" (default: {default})"
+    made.add_argument(flag, help=text + stated, default=None, **options)
 
 
 if __name__ == "__main__":
