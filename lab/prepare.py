@@ -17,6 +17,7 @@ from lab.errors import LabError
 from lab.fake_nvml.build import ensure_library
 from lab.karpenter import ensure_karpenter
 from lab.programs import NoProgram, find_program
+from lab.real_kubelet.containerd import containerd_with_cdi
 from lab.toolchain import ON_REQUEST, ensure_module, ensure_tools
 
 # What the tests run today; `find_program` knows more.
@@ -33,6 +34,7 @@ def main() -> int:
     try:
         ensure_tools(progress, extra=tuple(ON_REQUEST))
         ensure_library()
+        containerd_with_cdi(progress)
         if "--with-keda" in sys.argv[1:]:
             ensure_module(keda.MODULE, progress)
     except LabError as error:

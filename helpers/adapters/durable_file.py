@@ -8,12 +8,13 @@ from pathlib import Path
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replaces `path`; when it returns, the content and its name are on the disk.
+    """Replaces `path`, which has one writer; when it returns, the content and its name are on the disk.
 
     Raises:
         OSError: It cannot be written; the old file is then untouched.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    # Always the same name: what a crash leaves of it is written over by the next try.
+    scratch = path.with_name(f".{path.name}.new")
     try:
         descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as file:

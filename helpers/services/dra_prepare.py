@@ -8,13 +8,13 @@ kubelet asks again with the same uid, and every step is the same when it is done
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from helpers.domain.dra.prepared import ClaimRef, ClaimRefused, PreparedClaim, check_uid, prepared_claim
-from helpers.domain.dra.slices import API_VERSION
+from helpers.domain.dra.prepared import ClaimRef, PreparedClaim, check_uid, completed, prepared_claim
+from helpers.domain.dra.slice_document import API_VERSION
 from helpers.domain.errors import ClusterError, Forbidden, GpumemError
-from helpers.ports.cluster import Manifest, ObjectRef
+from helpers.ports.cluster import ObjectRef
 from helpers.ports.dra_agent import CdiFiles, Checkpoint, CheckpointCorrupted, DraMetrics, SliceApi
 from helpers.ports.log import Log
 from helpers.services.dra_board import NodeBoard
@@ -61,8 +61,7 @@ class Preparer:
             self._claims = {claim.uid: claim for claim in claims}
             for claim in claims:
                 self._ports.cdi.write(claim)  # folders in memory are empty after a reboot
-            if why:
-                self._ports.checkpoint.save(self._saved())
+            self._ports.checkpoint.save(self._saved())
             self._show()
         self._ports.log.info("recovered", claim_count=len(claims), rebuilt=why)
         return why
@@ -99,7 +98,7 @@ class Preparer:
         check_uid(ref.uid)
         before = self._claims.get(ref.uid)
         try:
-            found = self._ports.api.get(ObjectRef(API_VERSION, "ResourceClaim", ref.name, ref.namespace))
+            found = self._ports.api.get(_claim_object(ref))
         except Forbidden:
             raise
         except ClusterError as error:
@@ -109,7 +108,7 @@ class Preparer:
             self._ports.log.warning("claim_not_read", claim=str(ref), reason=str(error), decision="as prepared before")
             self._ports.cdi.write(before)
             return before
-        claim = self._checked(ref, found)
+        claim = prepared_claim(ref, found, node=self._node_name, devices=self._board.devices())
         self._ports.cdi.write(claim)
         if claim != before:
             self._claims[ref.uid] = claim
@@ -120,9 +119,6 @@ class Preparer:
                 self._put_back(ref.uid, before)
                 raise
         return claim
-
-    def _checked(self, ref: ClaimRef, found: Manifest | None) -> PreparedClaim:
-        return prepared_claim(ref, found, node=self._node_name, devices=self._board.devices())
 
     def _unprepare(self, ref: ClaimRef) -> None:
         check_uid(ref.uid)
@@ -149,7 +145,7 @@ class Preparer:
     def _saved(self) -> tuple[PreparedClaim, ...]:
         return tuple(self._claims[uid] for uid in sorted(self._claims))
 
-    def _recovered(self) -> tuple[str, tuple[PreparedClaim, ...]]:
+    def _recovered(self) -> tuple[str, list[PreparedClaim]]:
         files, unreadable = self._ports.cdi.found()
         for text in unreadable:
             self._ports.metrics.failed("cdi")
@@ -159,18 +155,36 @@ class Preparer:
             why = "" if saved is not None or not files else "there is no checkpoint, though CDI files are there"
         except CheckpointCorrupted as error:
             saved, why = None, str(error)
-        if not why:
-            return "", saved or ()
-        self._ports.metrics.failed("checkpoint")
-        self._ports.log.error("checkpoint_rebuilt", reason=why, claim_count=len(files))
-        return why, tuple(self._rebuilt(claim) for claim in files)
+        if why:
+            self._ports.metrics.failed("checkpoint")
+            self._ports.log.error("checkpoint_rebuilt", reason=why, claim_count=len(files))
+        return why, list(self._still_there(files if saved is None else saved, complete=bool(why)))
 
-    def _rebuilt(self, claim: PreparedClaim) -> PreparedClaim:
-        """As the API server has it; else as the file says: the kubelet still knows the claim and will ask."""
-        ref = ClaimRef(claim.namespace, claim.name, claim.uid)
-        try:
-            found = self._ports.api.get(ObjectRef(API_VERSION, "ResourceClaim", ref.name, ref.namespace))
-            return self._checked(ref, found)
-        except (ClusterError, ClaimRefused) as error:
-            self._ports.log.warning("claim_not_verified", claim=str(ref), reason=str(error))
-            return claim
+    def _still_there(self, claims: Sequence[PreparedClaim], *, complete: bool) -> Iterator[PreparedClaim]:
+        """Those that the API server still has; all that are left, from the first question that it does not answer.
+
+        `complete`: they come from files, which do not tell all.
+        """
+        away = False
+        for claim in claims:
+            ref = ClaimRef(claim.namespace, claim.name, claim.uid)
+            if away:
+                yield claim
+                continue
+            try:
+                found = self._ports.api.get(_claim_object(ref))
+            except ClusterError as error:
+                self._ports.log.warning("claims_not_verified", claim=str(ref), reason=str(error))
+                away = True
+                yield claim
+                continue
+            if found is not None and str(found["metadata"].get("uid")) == claim.uid:
+                yield completed(claim, found) if complete else claim
+            else:
+                # Nothing can be started on it any more, and a kubelet that lost its own notes never asks.
+                self._ports.log.info("claim_gone", claim=str(ref), uid=claim.uid)
+                self._ports.cdi.remove(claim.uid)
+
+
+def _claim_object(ref: ClaimRef) -> ObjectRef:
+    return ObjectRef(API_VERSION, "ResourceClaim", ref.name, ref.namespace)

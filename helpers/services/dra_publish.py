@@ -10,20 +10,9 @@ from typing import Any
 from helpers.domain.dra import naming
 from helpers.domain.dra.devices import KnownDevice, Look, ReserveRule, looked
 from helpers.domain.dra.rights import FIELD_MANAGER_DRA_AGENT
-from helpers.domain.dra.slices import (
-    API_VERSION,
-    NVIDIA_DRIVER,
-    Keep,
-    NodeIdentity,
-    Publish,
-    SliceAction,
-    Withdraw,
-    decide,
-    published_devices,
-    same,
-    shares_are_kept,
-    shares_memory,
-)
+from helpers.domain.dra.runtime import cdi_to_check
+from helpers.domain.dra.slice_document import API_VERSION, NodeIdentity, published_devices, shares_are_kept
+from helpers.domain.dra.slices import NVIDIA_DRIVER, Keep, Publish, SliceAction, Withdraw, decide, same, shares_memory
 from helpers.domain.errors import CheckFailed, QuantityError
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Manifest, ObjectRef, WatchEvent
@@ -81,12 +70,10 @@ class Publisher:
         self._writes: deque[float] = deque(maxlen=CONTEST_WRITES_COUNT)
         self._problems: Mapping[str, str] = {}
         self._said = ""
+        # Whether the slice is as it should be, or deliberately not there.
+        self.settled = False
+        self._warned: set[tuple[str, str]] = set()
         self._notes: list[tuple[str, str]] = []
-
-    @property
-    def settled(self) -> bool:
-        """Whether the slice is as it should be, or deliberately not there."""
-        return bool(self._said)
 
     def note(self, reason: str, text: str) -> None:
         """A warning from elsewhere in the agent, written on the Node as soon as that is known."""
@@ -141,6 +128,7 @@ class Publisher:
             return
         self._ports.metrics.standing_back(value=any(map(shares_memory, slices)))
         if self._carry_out(action):
+            self.settled = not isinstance(action, Keep) or action.settled
             self._show()
 
     def _carry_out(self, action: SliceAction) -> bool:
@@ -150,13 +138,15 @@ class Publisher:
             case Withdraw():
                 for item in action.slices:
                     self._delete(item)
-                self._say("GpumemWithdrawn", f"no slice of {naming.DRIVER}: {action.reason}")
+                self._say_absent("GpumemWithdrawn", action)
             case Keep():
-                if NVIDIA_DRIVER in action.reason:
-                    self._say("GpumemStandingBack", f"no slice of {naming.DRIVER}: {action.reason}")
-                else:
-                    self._said = self._said or action.reason
+                if action.refused or NVIDIA_DRIVER in action.reason:
+                    self._say_absent("GpumemNotPublished" if action.refused else "GpumemStandingBack", action)
         return True
+
+    def _say_absent(self, reason: str, action: Withdraw | Keep) -> None:
+        text = f"no slice of {naming.DRIVER}: {action.reason}"
+        self._say(reason, text, event_type="Warning" if action.refused else "Normal")
 
     def _publish(self, action: Publish) -> bool:
         name = action.manifest["metadata"]["name"]
@@ -175,14 +165,14 @@ class Publisher:
         self._slices[name] = answer
         self._generation = int(action.manifest["spec"]["pool"]["generation"])
         self._say("GpumemPublished", _summary(action.manifest))
+        if text := cdi_to_check(self._info("containerRuntimeVersion")):
+            self._warn_once("GpumemCdiToCheck", text)
         if not shares_are_kept(answer):
             self._ports.metrics.failed("publish")
-            self._say(
-                "GpumemNotShared",
+            text = (
                 "the API server dropped allowMultipleAllocations: each card goes to one claim alone, until the feature "
-                "gate DRAConsumableCapacity is on",
-                event_type="Warning",
             )
+            self._warn_once("GpumemNotShared", f"{text}gate DRAConsumableCapacity is on")
         return True
 
     def _server_keeps_other(self, wanted: Manifest, found: Manifest) -> bool:
@@ -229,11 +219,14 @@ class Publisher:
         if self._node is None:
             return None
         metadata = self._node["metadata"]
-        return NodeIdentity(metadata["name"], metadata["uid"], self._boot_id())
+        return NodeIdentity(metadata["name"], metadata["uid"], self._boot_id(), self._info("containerRuntimeVersion"))
 
     def _boot_id(self) -> str:
+        return self._info("bootID")
+
+    def _info(self, key: str) -> str:
         info: Mapping[str, Any] = ((self._node or {}).get("status") or {}).get("nodeInfo") or {}
-        return str(info.get("bootID", ""))
+        return str(info.get(key, ""))
 
     def _notice(self, problems: Mapping[str, str]) -> None:
         for subject, text in problems.items():
@@ -250,6 +243,13 @@ class Publisher:
         self._ports.metrics.tainted(
             [(device["name"], taint["key"]) for device in devices for taint in device.get("taints") or ()]
         )
+
+    def _warn_once(self, reason: str, text: str) -> None:
+        if (reason, text) not in self._warned:
+            self._warned.add((reason, text))
+            self._ports.log.warning("slice", decision=reason, reason=text)
+            if self._node is not None and not self._rules.dry_run:
+                self._ports.events.record(self._node, reason, text, event_type="Warning")
 
     def _say(self, reason: str, text: str, *, event_type: Any = "Normal") -> None:
         said = f"{reason}: {text}"

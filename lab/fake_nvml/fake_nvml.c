@@ -6,7 +6,7 @@
  *   gpu INDEX UUID TOTAL RESERVED USED FREE NAME...         bytes
  *   sensors INDEX UTIL TEMPERATURE MILLIWATTS               per cent, Celsius
  *   ecc INDEX CORRECTED UNCORRECTED
- *   mig INDEX NUMBER UUID TOTAL RESERVED USED FREE          the card is then in MIG mode
+ *   mig INDEX NUMBER UUID TOTAL RESERVED USED FREE [NAME]   the card is then in MIG mode
  *   proc DEVICE C|G|M PID BYTES                             DEVICE: INDEX, or INDEX.NUMBER for MIG
  *   xid INDEX SEQUENCE CODE                                 each sequence number is one event
  *   limit INDEX CGROUP SOFT HARD USED                       r615 per-cgroup account, bytes
@@ -128,7 +128,7 @@ static Handle handle_of(int gpu, int mig) {
     return &devices[slot];
 }
 
-/* "UUID TOTAL RESERVED USED FREE NAME": of a card or of a MIG device (which has no name). */
+/* "UUID TOTAL RESERVED USED FREE NAME": of a card or of a MIG device (whose name may be empty). */
 static int description(Handle handle, char *uuid, u64 *sizes, char *name) {
     char rest[LINE_BYTES], key[32], number[32], words[4][32];
     int used = 0;

@@ -34,6 +34,7 @@ class FakeMig:
     used_bytes: int = 0
     reserved_bytes: int = 0
     processes: tuple[FakeProcess, ...] = ()
+    name: str = ""
 
     @property
     def free_bytes(self) -> int:
@@ -114,7 +115,7 @@ def _gpu_lines(index: int, gpu: FakeGpu) -> list[str]:
     lines += _process_lines(str(index), gpu.processes)
     for number, mig in enumerate(gpu.migs):
         sizes = (mig.total_bytes, mig.reserved_bytes, mig.used_bytes, mig.free_bytes)
-        lines.append(f"mig {index} {number} {mig.uuid} {_texts(*sizes)}")
+        lines.append(f"mig {index} {number} {mig.uuid} {_texts(*sizes)} {mig.name}".rstrip())
         lines += _process_lines(f"{index}.{number}", mig.processes)
     lines += [f"xid {index} {sequence} {code}" for sequence, code in enumerate(gpu.xids, start=1)]
     for cgroup, (soft, hard, used) in gpu.limits.items():

@@ -11,8 +11,9 @@ from lab.real_kubelet.software import Software
 _CRI = 'plugins."io.containerd.grpc.v1.cri"'
 
 
-def containerd_config(folder: Path, software: Software) -> str:
-    """containerd.toml (version 2, which 1.6 and 2.x read)."""
+def containerd_config(folder: Path, software: Software, cdi: Path | None = None) -> str:
+    """containerd.toml (version 2, which 1.6 and 2.x read); `cdi` is where a 2.x looks for CDI specifications."""
+    cdi_keys = "" if cdi is None else f'\n  enable_cdi = true\n  cdi_spec_dirs = ["{cdi}"]'
     runtimes = "\n".join(_runtime(name, folder, software) for name in ("runc", "nvidia"))
     return f"""version = 2
 root = "{folder}/containerd"
@@ -26,7 +27,7 @@ disabled_plugins = ["io.containerd.internal.v1.tracing", "io.containerd.tracing.
   sandbox_image = "{SANDBOX_IMAGE}"
   # Without CAP_SYS_RESOURCE no score may be lowered, and every sandbox would die of it.
   restrict_oom_score_adj = true
-  netns_mounts_under_state_dir = true
+  netns_mounts_under_state_dir = true{cdi_keys}
   [{_CRI}.cni]
     bin_dir = "{software.cni}"
     conf_dir = "{folder}/cni"

@@ -10,7 +10,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -43,11 +44,31 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class RealNode:
-    """A node of a lab whose containers are real. `driver_folder` is where its pods see the driver's state."""
+    """A node of a lab whose containers are real.
+
+    `driver_folder` is where its pods see the driver's state, `kubelet_folder` the kubelet's own, and
+    `cdi_folder` where the container runtime looks for CDI specifications (one that knows them).
+    """
 
     lab: Lab
     folder: Path
     driver_folder: Path
+    start_kubelet: Callable[[], None]
+
+    @property
+    def kubelet_folder(self) -> Path:
+        """What is /var/lib/kubelet on other machines."""
+        return self.folder / "kubelet"
+
+    @property
+    def cdi_folder(self) -> Path:
+        """What is /var/run/cdi on other machines."""
+        return self.folder / "cdi-specs"
+
+    def restart_kubelet(self) -> None:
+        """Ends the kubelet and starts it again, as an upgrade does; pods go on meanwhile."""
+        self.lab.stop(KUBELET)
+        self.start_kubelet()
 
     def advertise(self, resources: Mapping[str, int]) -> None:
         """Writes extended resources as a device plugin's kubelet would."""
@@ -58,7 +79,12 @@ class RealNode:
 
 @contextmanager
 def joined(
-    lab: Lab, labels: Mapping[str, str], helper_image: str, progress: Progress = lambda _: None
+    lab: Lab,
+    labels: Mapping[str, str],
+    helper_image: str,
+    progress: Progress = lambda _: None,
+    *,
+    containerd: Path | None = None,
 ) -> Iterator[RealNode]:
     """A real kubelet of this machine in `lab`; nothing of it is left when the block ends.
 
@@ -67,6 +93,7 @@ def joined(
         labels: What the Node gets besides the kubelet's own.
         helper_image: The name under which the helpers' image is had.
         progress: Gets one line a step.
+        containerd: A containerd 2.x instead of the machine's or the distribution's, for CDI.
 
     Raises:
         LabError: It cannot run here (ask `why_not` first), or did not become ready in time.
@@ -74,10 +101,12 @@ def joined(
     software = find_software(progress)
     if not isinstance(software, Software):
         raise LabError(software.reason)
+    with_cdi = containerd is not None
+    software = replace(software, containerd=containerd) if containerd is not None else software
     kubelet = ensure_tools(progress, extra=["kubelet"])["kubelet"]
     with footprint() as folder:
         try:
-            yield _started(lab, folder, software, kubelet, labels, helper_image, progress)
+            yield _started(lab, folder, software, kubelet, labels, helper_image, progress, with_cdi=with_cdi)
         finally:
             _keep_logs(folder, lab.paths.logs / POD_LOGS)
             for name in (KUBELET, CONTAINERD, FORWARD):
@@ -92,15 +121,18 @@ def _started(
     labels: Mapping[str, str],
     helper_image: str,
     progress: Progress,
+    *,
+    with_cdi: bool,
 ) -> RealNode:
-    node = RealNode(lab, folder, folder / "driver")
+    node = RealNode(lab, folder, folder / "driver", partial(_start_kubelet, lab, folder, kubelet, labels))
     node.driver_folder.mkdir(mode=0o755)
+    node.cdi_folder.mkdir(mode=0o755)
     network.make_bridge(software.busybox)
     _start_forward(lab, folder)
     progress("starting containerd")
-    _start_containerd(lab, folder, software, helper_image)
+    _start_containerd(lab, folder, software, helper_image, node.cdi_folder if with_cdi else None)
     progress("starting a real kubelet")
-    _start_kubelet(lab, folder, kubelet, labels)
+    node.start_kubelet()
     return node
 
 
@@ -112,10 +144,10 @@ def _start_forward(lab: Lab, folder: Path) -> None:
     lab.spawn(FORWARD, command, {"PYTHONPATH": str(images.PROJECT)})
 
 
-def _start_containerd(lab: Lab, folder: Path, software: Software, helper_image: str) -> None:
+def _start_containerd(lab: Lab, folder: Path, software: Software, helper_image: str, cdi: Path | None) -> None:
     network.write_cni(folder / "cni", folder / "cni-addresses")
     config = folder / "containerd.toml"
-    config.write_text(containerd_config(folder, software))
+    config.write_text(containerd_config(folder, software, cdi))
     # It looks for its shim beside itself and then on PATH.
     path = os.pathsep.join([str(software.containerd.parent), str(software.runc.parent), os.environ["PATH"]])
     process = lab.spawn(CONTAINERD, [str(software.containerd), "-c", str(config)], {"PATH": path})
@@ -126,9 +158,11 @@ def _start_containerd(lab: Lab, folder: Path, software: Software, helper_image: 
     plain = images.busybox_files(software.busybox)
     images.write_image(folder / "tenant.tar", images.TENANT_IMAGE, plain)
     images.write_image(folder / "sandbox.tar", images.SANDBOX_IMAGE, plain, waits=True)
+    # From 2.x on the daemon itself would unpack, and only into a snapshotter that it was configured for.
+    local = [] if cdi is None else ["--local"]
     for name in ("helper", "tenant", "sandbox"):
         done = subprocess.run(
-            [*ctr, "images", "import", "--snapshotter=native", str(folder / f"{name}.tar")],
+            [*ctr, "images", "import", *local, "--snapshotter=native", str(folder / f"{name}.tar")],
             capture_output=True,
             text=True,
             timeout=BOUND_SECONDS,

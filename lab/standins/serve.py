@@ -20,7 +20,7 @@ from collections.abc import Callable
 from concurrent import futures
 from typing import Any, Protocol
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from helpers.apps.cli.context import cluster_options, connect_cluster, dry_run_option, load_app, parse_settings
+from helpers.domain.dra.settings import DraAgentSettings
 from helpers.domain.errors import InputError
 
-_FOLDER = click.Path(path_type=Path, file_okay=False)
 # Options may also come from the environment, as `GPUMEM_DRA_NODE_NAME` from the downward API.
 _CONTEXT = {"auto_envvar_prefix": "GPUMEM_DRA"}
+
+
+def _option(flag: str, text: str, **more: Any) -> Callable[[Any], Any]:
+    """An option with the default that stands in the settings."""
+    field = DraAgentSettings.model_fields[flag.removeprefix("--").replace("-", "_")]
+    return click.option(flag, type=field.annotation, default=field.default, show_default=True, help=text, **more)
 
 
 @click.group("dra-agent")
@@ -37,20 +44,20 @@ def dra_agent() -> None:
 @click.option(
     "--mig-profile", "mig_profiles", multiple=True, help="A profile to publish; otherwise all that are there."
 )
-@click.option("--plugin-dir", type=_FOLDER, help="Checkpoint, lock and socket.")
-@click.option("--registry-dir", type=_FOLDER, help="Where the kubelet looks for plugins.")
-@click.option("--cdi-dir", type=_FOLDER, help="Where the container runtime looks for CDI specifications.")
-@click.option("--metrics-address", help="HOST:PORT of /metrics, /healthz, /readyz; port 0: a free one; empty: none.")
-@click.option("--interval-seconds", type=float, help="Between two looks at the cards.")
-@click.option("--nvml-deadline-seconds", type=float, help="Longest wait for all cards together.")
-@click.option("--lock-wait-seconds", type=float, help="How long to wait for the end of the agent before this one.")
+@_option("--plugin-dir", "Checkpoint, lock and socket; on a disk that survives a reboot.")
+@_option("--registry-dir", "Where the kubelet looks for plugins.")
+@_option("--cdi-dir", "Where the container runtime looks for CDI specifications.")
+@_option("--metrics-address", "HOST:PORT of /metrics, /healthz and /readyz; port 0: a free one; empty: none.")
+@_option("--interval-seconds", "Between two looks at the cards.")
+@_option("--nvml-deadline-seconds", "Longest wait for all cards together.")
+@_option("--lock-wait-seconds", "How long to wait for the end of the agent before this one.")
 @click.option("--forget-xids", is_flag=True, help="After a card was reset: drop its hardware errors.")
 def dra_agent_run(kubeconfig: Path | None, context: str | None, **given: Any) -> None:
-    """Publish this node's cards and prepare claims until stopped; the flags' defaults are in the reference."""
+    """Publish this node's cards and prepare claims until stopped; a variable for each flag: GPUMEM_DRA_NODE_NAME."""
     given["reserve_by_model_mib"] = dict(map(_model_reserve, given["reserve_by_model_mib"]))
     named = {key: value for key, value in given.items() if value is not None}
     app: Any = load_app("dra_agent")
-    settings = parse_settings(app.DraAgentSettings, named, "dra-agent run")
+    settings = parse_settings(DraAgentSettings, named, "dra-agent run")
     cluster = connect_cluster(kubeconfig, context, log=app.agent_log(dry_run=settings.dry_run))
     app.run_agent(cluster, settings)
 

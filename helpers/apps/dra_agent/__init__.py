@@ -1,6 +1,5 @@
 """The node agent of per-card budgets: publishes the node's ResourceSlice, and prepares claims for the kubelet."""
 
 from helpers.apps.dra_agent.app import agent_log, run_agent
-from helpers.apps.dra_agent.settings import DraAgentSettings
 
-__all__ = ["DraAgentSettings", "agent_log", "run_agent"]
+__all__ = ["agent_log", "run_agent"]

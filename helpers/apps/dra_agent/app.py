@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 from helpers.adapters.cdi_files import CdiFolder
 from helpers.adapters.clock import SystemClock
@@ -19,8 +20,9 @@ from helpers.adapters.metrics import ListenAddress, new_registry, served
 from helpers.adapters.nvml.gpus import NvmlDevices
 from helpers.adapters.process import Pulse, installed_version, stopped_by_signal
 from helpers.adapters.queued_events import QueuedEvents
-from helpers.apps.dra_agent.settings import DraAgentSettings
+from helpers.domain.dra.devices import ReserveRule
 from helpers.domain.dra.rights import DRA_AGENT_COMPONENT
+from helpers.domain.dra.settings import DraAgentSettings
 from helpers.domain.errors import InputError
 from helpers.ports.cluster import Cluster
 from helpers.ports.dra_agent import DraMetrics
@@ -29,7 +31,7 @@ from helpers.ports.log import Log
 from helpers.services.dra_board import NodeBoard
 from helpers.services.dra_loop import DraLoop
 from helpers.services.dra_prepare import PreparePorts, Preparer
-from helpers.services.dra_publish import Publisher, PublishPorts
+from helpers.services.dra_publish import Publisher, PublishPorts, PublishRules
 
 # Longer than a request that is answered at the last moment, several times over.
 STUCK_AFTER_SECONDS = 60.0
@@ -59,7 +61,7 @@ def run_agent(cluster: Cluster, settings: DraAgentSettings) -> None:
         stopped = stack.enter_context(stopped_by_signal())
         pulse = Pulse(stopped.is_set, clock, stuck_after_seconds=STUCK_AFTER_SECONDS)
         if not settings.dry_run:
-            stack.enter_context(folder_locked(settings.plugin_dir, wait_seconds=settings.lock_wait_seconds))
+            stack.enter_context(folder_locked(Path(settings.plugin_dir), wait_seconds=settings.lock_wait_seconds))
         written = KubernetesEvents(cluster, component=DRA_AGENT_COMPONENT, instance=_instance(), clock=clock, log=log)
         events = stack.enter_context(QueuedEvents(written, log))
         devices = NvmlDevices(deadline_seconds=settings.nvml_deadline_seconds)
@@ -98,9 +100,9 @@ def _assembled(
     log: Log,
 ) -> _Agent:
     clock, board = SystemClock(), NodeBoard()
-    checkpoint, cdi = CheckpointFile(settings.plugin_dir / CHECKPOINT), CdiFolder(settings.cdi_dir)
+    checkpoint, cdi = CheckpointFile(Path(settings.plugin_dir, CHECKPOINT)), CdiFolder(Path(settings.cdi_dir))
     preparer = Preparer(PreparePorts(cluster, checkpoint, cdi, metrics, log), node_name=settings.node_name, board=board)
-    publisher = Publisher(PublishPorts(cluster, events, metrics, clock, log), settings.rules(), board)
+    publisher = Publisher(PublishPorts(cluster, events, metrics, clock, log), _rules(settings), board)
     loop = DraLoop(
         publisher,
         api=cluster,
@@ -111,9 +113,19 @@ def _assembled(
         node_name=settings.node_name,
         interval_seconds=settings.interval_seconds,
     )
-    folders = {"plugin_dir": settings.plugin_dir, "registry_dir": settings.registry_dir}
+    folders = {"plugin_dir": Path(settings.plugin_dir), "registry_dir": Path(settings.registry_dir)}
     plugin = KubeletPlugin(preparer, **folders, metrics=metrics, log=log)
     return _Agent(publisher, preparer, plugin, loop, registers=not settings.dry_run)
+
+
+def _rules(settings: DraAgentSettings) -> PublishRules:
+    return PublishRules(
+        settings.node_name,
+        ReserveRule(settings.reserve_mib, settings.reserve_by_model_mib, settings.mig_reserve_mib),
+        frozenset(settings.mig_profiles),
+        forget_xids=settings.forget_xids,
+        dry_run=settings.dry_run,
+    )
 
 
 def _recover(agent: _Agent) -> None:

@@ -8,12 +8,12 @@ because NVML numbers the cards anew when one is gone: `gpu-0` must not become an
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from helpers.domain.dra import naming
+from helpers.domain.estate.mig import PROFILE
 from helpers.domain.memory import BYTES_PER_MIB, bytes_to_mib_rounded_up
 from helpers.domain.telemetry.reading import DeviceReading, Failure, Fault, Gpu, GpuReading
 
@@ -25,7 +25,6 @@ UNKNOWN_AFTER_LOOKS = 3
 FORGOTTEN_AFTER_LOOKS = 12
 # What needs a reset or a new card (NVIDIA's XID catalogue). Faults of an application (13, 31, 43, 45) are not in it.
 HARDWARE_XIDS = frozenset({48, 62, 64, 74, 79, 95, 119, 120, 140})
-_PROFILE = re.compile(r"(?:[1-7]c\.)?[1-7]g\.[1-9][0-9]*gb(?:[+-][a-z.]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +158,8 @@ class _Seen:
         self.order: dict[str, tuple[int, int]] = {}
         self.failed: dict[str, Fault] = {}
         self.failed_cards: dict[str, Fault] = {}
+        # By index: a card that does not even tell its uuid, to a process that never saw it well.
+        self.unnamed: dict[int, Fault] = {}
         self.problems: dict[str, str] = {}
 
     def card(self, reading: GpuReading) -> None:
@@ -167,11 +168,24 @@ class _Seen:
             self.problems[f"GPU {reading.gpu.label}"] = reading.fault.detail
             if reading.gpu.uuid:
                 self.failed_cards[reading.gpu.uuid] = reading.fault
+            else:
+                self.unnamed[reading.gpu.index] = reading.fault
         for device in reading.devices:
             problem = self._device(reading.gpu, device)
             if problem is not None:
                 self.problems[f"GPU {device.gpu.label}"] = problem.detail
                 self.failed[device.gpu.uuid] = problem
+
+    def fault_of(self, device: Device) -> Fault | None:
+        """What failed of a device that is not good; None where every card answered, and it is on none of them."""
+        fault = self.failed.get(device.uuid) or self.failed_cards.get(device.card_uuid or device.uuid)
+        if fault is None and self.unnamed:
+            at_its_place = self.unnamed.get(device.index)
+            return at_its_place or Fault(Failure.NVML_ERROR, "it may be the card that does not tell its uuid")
+        if fault is None and not device.card_uuid and self.failed_cards:
+            # Read back from a slice, which does not tell the card of a MIG device.
+            return Fault(Failure.NVML_ERROR, "it may be on the card that failed")
+        return fault
 
     def _device(self, card: Gpu, reading: DeviceReading) -> Fault | None:
         gpu, memory = reading.gpu, reading.memory
@@ -196,7 +210,7 @@ class _Seen:
 
 def mig_profile(gpu: Gpu) -> str:
     """The profile of a MIG device as its name shows it (`NVIDIA A100-SXM4-80GB MIG 1g.10gb`); else empty."""
-    found = _PROFILE.search(gpu.mig_name) if gpu.is_mig else None
+    found = PROFILE.search(gpu.mig_name) if gpu.is_mig else None
     return found[0] if found else ""
 
 
@@ -204,7 +218,7 @@ def _after(one: KnownDevice, seen: _Seen, in_use: frozenset[str]) -> KnownDevice
     device = one.device
     if good := seen.good.get(device.uuid):
         return replace(one, device=replace(good, name=device.name), failed_looks=0, lost=False)
-    fault = seen.failed.get(device.uuid) or seen.failed_cards.get(device.card_uuid or device.uuid)
+    fault = seen.fault_of(device)
     failed_looks = one.failed_looks + 1
     if fault is not None:
         return replace(one, failed_looks=failed_looks, lost=one.lost or fault.failure is Failure.GPU_LOST)

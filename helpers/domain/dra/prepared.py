@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from helpers.domain.dra import naming
 from helpers.domain.dra.devices import Device
-from helpers.domain.dra.slices import memory_mib
+from helpers.domain.dra.slice_document import memory_mib
 from helpers.domain.errors import CheckFailed
 
 Manifest = Mapping[str, Any]
@@ -124,7 +124,7 @@ def prepared_claim(ref: ClaimRef, claim: Manifest | None, *, node: str, devices:
     allocation = (claim.get("status") or {}).get("allocation")
     if not allocation:
         raise ClaimRefused(f"claim {ref}: it has no allocation, so the scheduler granted it nothing")
-    results = [item for item in allocation["devices"].get("results") or () if item.get("driver") == naming.DRIVER]
+    results = _ours(allocation)
     if not results:
         raise ClaimRefused(f"claim {ref}: its allocation has no device of driver {naming.DRIVER}")
     grants = tuple(_grant(ref, item, node, devices) for item in results)
@@ -135,6 +135,43 @@ def prepared_claim(ref: ClaimRef, claim: Manifest | None, *, node: str, devices:
             "can be told one budget only: make a claim for each container"
         )
     return PreparedClaim(namespace=ref.namespace, name=ref.name, uid=ref.uid, grants=grants)
+
+
+def completed(claim: PreparedClaim, found: Manifest) -> PreparedClaim:
+    """`claim`, read back from its file, with what only the allocation tells: requests, devices and shares.
+
+    The file holds each card once, in the order of the allocation; where there are more devices than cards,
+    nobody can tell which is which, and the claim stays as the file has it.
+    """
+    results = _ours((found.get("status") or {}).get("allocation") or {"devices": {}})
+    if len(results) != len(claim.grants):
+        return claim
+    grants = tuple(
+        Grant(
+            request=_request(result),
+            pool=str(result.get("pool", "")),
+            device=str(result.get("device", "")),
+            uuid=grant.uuid,
+            share_id=_share_id(result),
+            granted_mib=grant.granted_mib,
+        )
+        for grant, result in zip(claim.grants, results, strict=True)
+    )
+    return claim.model_copy(update={"grants": grants})
+
+
+def _ours(allocation: Manifest) -> list[Manifest]:
+    return [item for item in allocation["devices"].get("results") or () if item.get("driver") == naming.DRIVER]
+
+
+def _request(result: Manifest) -> str:
+    """Without the alternative that was chosen (`request/alternative`): the kubelet knows the first part only."""
+    return str(result.get("request", "")).partition("/")[0]
+
+
+def _share_id(result: Manifest) -> str | None:
+    share_id = result.get("shareID")
+    return None if share_id is None else str(share_id)
 
 
 def _grant(ref: ClaimRef, result: Manifest, node: str, devices: Mapping[str, Device]) -> Grant:
@@ -156,15 +193,12 @@ def _grant(ref: ClaimRef, result: Manifest, node: str, devices: Mapping[str, Dev
             "the scheduler need the feature gate DRAConsumableCapacity"
         )
     granted_mib = memory_mib(consumed, f"claim {ref} consumedCapacity")
-    # A request that was one of several alternatives is called request/alternative; the kubelet knows the first part.
-    request = str(result.get("request", "")).partition("/")[0]
-    share_id = result.get("shareID")
     return Grant(
-        request=request,
+        request=_request(result),
         pool=pool,
         device=name,
         uuid=device.uuid,
-        share_id=None if share_id is None else str(share_id),
+        share_id=_share_id(result),
         granted_mib=granted_mib,
     )
 

@@ -12,11 +12,11 @@ from helpers.domain.estate.base import DnsSubdomain, EstateModel, broken_rule
 # A card has seven compute slices, of A100 and H100 alike; a profile's first number says how many it takes.
 SLICES_A_CARD = 7
 ALL_DISABLED = "all-disabled"
-_PROFILE = re.compile(r"(?:[1-7]c\.)?(?P<slices>[1-7])g\.[1-9][0-9]*gb(?:[+-][a-z.]+)?")
+PROFILE = re.compile(r"(?:[1-7]c\.)?(?P<slices>[1-7])g\.[1-9][0-9]*gb(?:[+-][a-z.]+)?")
 
 
 def _profile(value: str) -> str:
-    if _PROFILE.fullmatch(value) is None:
+    if PROFILE.fullmatch(value) is None:
         raise broken_rule("a MIG profile", 'write it as `nvidia-smi mig -lgip` shows it, like "1g.10gb"')
     return value
 
@@ -52,7 +52,7 @@ class MigDevices(EstateModel):
 
     @staticmethod
     def _slices(profile: str) -> int:
-        match = _PROFILE.fullmatch(profile)
+        match = PROFILE.fullmatch(profile)
         return int(match["slices"]) if match else 0
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from helpers.domain.dra import naming
-from helpers.domain.dra.devices import ReserveRule
 from helpers.domain.dra.rights import DRA_AGENT_METRICS_PORT
+from helpers.domain.estate.mig import PROFILE
 from helpers.domain.memory import Mib
 from helpers.domain.names import is_dns_subdomain
-from helpers.services.dra_publish import PublishRules
 
-KUBELET_FOLDER = Path("/var/lib/kubelet")
+KUBELET_FOLDER = "/var/lib/kubelet"
 
 
 class DraAgentSettings(BaseModel):
@@ -34,11 +32,11 @@ class DraAgentSettings(BaseModel):
     mig_profiles: tuple[str, ...] = ()
     """Profiles that the estate counts on; a MIG device of another one is not published. Empty: any."""
 
-    plugin_dir: Path = KUBELET_FOLDER / "plugins" / naming.DRIVER
+    plugin_dir: str = f"{KUBELET_FOLDER}/plugins/{naming.DRIVER}"
     """Checkpoint, lock and the socket that the kubelet calls; on a disk that survives a reboot."""
-    registry_dir: Path = KUBELET_FOLDER / "plugins_registry"
+    registry_dir: str = f"{KUBELET_FOLDER}/plugins_registry"
     """Where the kubelet looks for plugins."""
-    cdi_dir: Path = Path("/var/run/cdi")
+    cdi_dir: str = "/var/run/cdi"
     """Where the container runtime looks for CDI specifications that come and go."""
 
     metrics_address: str = f"127.0.0.1:{DRA_AGENT_METRICS_PORT}"
@@ -58,14 +56,9 @@ class DraAgentSettings(BaseModel):
     def _consistent(self) -> DraAgentSettings:
         if not is_dns_subdomain(self.node_name):
             raise ValueError(f"node_name {self.node_name!r} is no Node's name; in a pod take it from spec.nodeName")
+        for profile in self.mig_profiles:
+            if PROFILE.fullmatch(profile) is None:
+                raise ValueError(
+                    f'mig_profiles: {profile!r} is no MIG profile such as "1g.10gb", as nvidia-smi prints it'
+                )
         return self
-
-    def rules(self) -> PublishRules:
-        """What is published of this node's cards."""
-        return PublishRules(
-            self.node_name,
-            ReserveRule(self.reserve_mib, self.reserve_by_model_mib, self.mig_reserve_mib),
-            frozenset(self.mig_profiles),
-            forget_xids=self.forget_xids,
-            dry_run=self.dry_run,
-        )
