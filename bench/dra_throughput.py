@@ -9,6 +9,7 @@ claim template, whose claims kube-controller-manager then makes. Prints one JSON
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -23,12 +24,12 @@ import yaml
 from bench.machine import busy_seconds
 from helpers.adapters.kubernetes_ import connect
 from helpers.domain.dra.devices import Device
-from helpers.domain.dra.slices import NodeIdentity, desired_slice
+from helpers.domain.dra.slice_document import NodeIdentity, desired_slice
 from helpers.domain.estate.model import Estate
 from helpers.domain.quantity import canonical_count
 from helpers.rendering.render import render
 from lab import cluster as lab_cluster
-from lab.api import Api
+from lab.api import Api, ApiError
 from lab.cluster import Lab
 from lab.nodes import bare_node
 from lab.state import LabNode
@@ -138,8 +139,10 @@ def _highest_card_mib(api: Api) -> int:
 
 
 def _remove_pods(api: Api) -> None:
-    api.delete(PODS, {"gracePeriodSeconds": 0})
     while api.get(PODS, limit="1")["items"] or api.get(CLAIMS, limit="1")["items"]:
+        # One call for all of them, which outlasts the client's patience: it goes on at the server.
+        with contextlib.suppress(ApiError):
+            api.delete(PODS, {"gracePeriodSeconds": 0})
         time.sleep(0.5)
 
 
@@ -161,6 +164,7 @@ def main() -> int:
             for backend in ("extendedResource", "dra"):
                 _apply(lab, _estate(backend))
                 figures[backend] = _bind(api, arguments.pods)
+                print(backend, figures[backend], file=sys.stderr)
                 highest_mib = max(highest_mib, _highest_card_mib(api))
                 _remove_pods(api)
         finally:

@@ -12,6 +12,7 @@ from helpers.domain.admission.tenant_rules import held_by
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.ledger import Card, NodeLedger, TenantLine, build_ledger
+from helpers.domain.seating import Slot
 
 
 class _Report(BaseModel):
@@ -163,8 +164,10 @@ def _node_row(entry: NodeLedger) -> NodeRow:
     )
 
 
-def _card_name(node_index: int, gpu_index: int, nodes_count: int) -> str:
-    return str(gpu_index) if nodes_count == 1 else f"{node_index}/{gpu_index}"
+def _card_name(one: Card | Slot, nodes_count: int) -> str:
+    """`1`, `0/1` where there are several nodes, `1-mig-2` for the third instance of a card."""
+    part = "" if one.mig_number is None else f"-mig-{one.mig_number}"
+    return f"{one.gpu_index}{part}" if nodes_count == 1 else f"{one.node_index}/{one.gpu_index}{part}"
 
 
 def _tenant_row(line: TenantLine, node: Node) -> TenantRow:
@@ -181,13 +184,13 @@ def _tenant_row(line: TenantLine, node: Node) -> TenantRow:
         budget_mib=tenant.budget_mib,
         budget_sum_mib=line.budget_sum_mib,
         held_by=held_by(node, tenant),
-        cards=tuple(_card_name(index, gpu, node.min_nodes) for index, gpu in line.cards),
+        cards=tuple(_card_name(slot, node.min_nodes) for slot in line.slots),
     )
 
 
 def _card_row(card: Card, nodes_count: int) -> CardRow:
     return CardRow(
-        card=_card_name(card.node_index, card.gpu_index, nodes_count),
+        card=_card_name(card, nodes_count),
         model=card.model,
         physical_mib=card.physical_mib,
         advertised_mib=card.advertised_mib,

@@ -11,7 +11,7 @@ from helpers.domain.budget import budget_fields, workload_identity
 from helpers.domain.capacity import capacity_settings
 from helpers.domain.demand_gates.rules import first_replicas
 from helpers.domain.dra.claims import claim_requests, claim_template_name
-from helpers.domain.dra.slices import API_VERSION as CLAIM_API_VERSION
+from helpers.domain.dra.slice_document import API_VERSION as CLAIM_API_VERSION
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenant_labels import rendered_labels
 from helpers.domain.estate.tenants import Tenant

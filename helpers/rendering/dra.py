@@ -8,7 +8,8 @@ from typing import Any
 from helpers.domain.dra import naming
 from helpers.domain.dra.claims import device_class_expression
 from helpers.domain.dra.rights import DRA_AGENT_COMPONENT, DRA_AGENT_METRICS_PORT, dra_agent_rights
-from helpers.domain.dra.slices import API_VERSION
+from helpers.domain.dra.settings import DraAgentSettings
+from helpers.domain.dra.slice_document import API_VERSION
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.rights import policy_rules
@@ -16,7 +17,7 @@ from helpers.rendering.nvidia import gpu_tolerations
 from helpers.rendering.objects import RenderedObject, address_of
 from helpers.rendering.templates import render_template
 
-_KUBELET = "/var/lib/kubelet"
+_FOLDERS = ("plugin", "registry", "cdi")
 
 
 def dra_objects(estate: Estate) -> Iterator[RenderedObject]:
@@ -46,6 +47,11 @@ def agent_arguments(node: Node) -> list[str]:
         reserves_mib[gpu.model] = max(gpu.reserve_mib, reserves_mib.get(gpu.model, 0))
     for model, reserve_mib in reserves_mib.items():
         arguments += ["--reserve-by-model", f"{model}={reserve_mib}"]
+    divided = [gpu.mig for gpu in node.gpus if gpu.mig is not None]
+    if divided:
+        arguments += ["--mig-reserve-mib", str(max(one.reserve_mib for one in divided))]
+    for profile in sorted({instance.profile for one in divided for instance in one.instances}):
+        arguments += ["--mig-profile", profile]
     return arguments
 
 
@@ -60,9 +66,7 @@ def _agent(estate: Estate, shared: dict[str, Any]) -> Iterator[RenderedObject]:
         "default_rules": policy_rules(rights, "default"),
         # The plugin's own folder alone is not enough: the kubelet finds its socket through the registry.
         "folders": {
-            "plugin": f"{_KUBELET}/plugins/{naming.DRIVER}",
-            "registry": f"{_KUBELET}/plugins_registry",
-            "cdi": "/var/run/cdi",
+            name: DraAgentSettings.model_fields[f"{name}_dir"].default for name in ("plugin", "registry", "cdi")
         },
     }
     yield from render_template(0, "dra-agent/rbac.yaml.j2", **context)

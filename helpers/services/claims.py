@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from helpers.domain.dra.offers import HeldMemory, OfferedCard, held_memory, offered_cards
-from helpers.domain.dra.slices import API_VERSION
+from helpers.domain.dra.slice_document import API_VERSION
 from helpers.ports.cluster import Cluster, ObjectRef
 
 SLICES = ObjectRef(API_VERSION, "ResourceSlice")

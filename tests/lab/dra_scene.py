@@ -8,7 +8,7 @@ from typing import Any
 from helpers.domain.dra.devices import Device
 from helpers.domain.dra.naming import DEVICE_CLASS, DRIVER
 from helpers.domain.dra.offers import held_memory
-from helpers.domain.dra.slices import NodeIdentity, desired_slice
+from helpers.domain.dra.slice_document import NodeIdentity, desired_slice
 from helpers.ports.cluster import Cluster, ObjectRef
 from helpers.rendering.dra import dra_objects
 from helpers.services.claims import CLAIMS

@@ -18,7 +18,7 @@ from helpers.adapters.kubernetes_ import KubernetesCluster, connect
 from helpers.domain.dra.claims import CLAIM
 from helpers.domain.dra.naming import DEVICE_CLASS, DRIVER, MODEL_ATTRIBUTE
 from helpers.domain.dra.replay import Ask, replay
-from helpers.domain.dra.slices import API_VERSION, memory_quantity
+from helpers.domain.dra.slice_document import API_VERSION, memory_quantity
 from helpers.domain.seating import seat
 from lab.api import Api
 from lab.cluster import Lab

@@ -10,7 +10,7 @@ from helpers.domain.capacity import CapacitySettings, ClaimNode
 from helpers.domain.dra.devices import Device
 from helpers.domain.dra.naming import DRIVER
 from helpers.domain.dra.offers import held_memory, offered_cards
-from helpers.domain.dra.slices import NodeIdentity, desired_slice
+from helpers.domain.dra.slice_document import NodeIdentity, desired_slice
 from helpers.services.gate import verify
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.outside import FakeClock

@@ -35,6 +35,7 @@ RULE_MODULES = [
         "estate.framework",
         "estate.manager_platform_checks",
         "estate.mig",
+        "estate.mig_cards",
         "estate.node_pools",
         "estate.project_limits",
         "estate.project_network",

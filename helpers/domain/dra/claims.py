@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from helpers.domain.dra import naming
-from helpers.domain.dra.slices import NVIDIA_DRIVER, memory_quantity
+from helpers.domain.dra.slice_document import memory_quantity
+from helpers.domain.dra.slices import NVIDIA_DRIVER
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
 

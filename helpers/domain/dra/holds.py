@@ -10,7 +10,7 @@ from helpers.domain.dra.claims import CLAIM
 from helpers.domain.dra.migration import OldPod
 from helpers.domain.dra.naming import DEVICE_CLASS, MEMORY_CAPACITY
 from helpers.domain.dra.offers import OfferedCard
-from helpers.domain.dra.slices import API_VERSION, memory_quantity
+from helpers.domain.dra.slice_document import API_VERSION, memory_quantity
 
 # One request a card; the API takes no more results in one claim.
 MOST_CARDS_COUNT = 32

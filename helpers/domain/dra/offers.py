@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.domain.dra import naming
-from helpers.domain.dra.slices import memory_mib
+from helpers.domain.dra.slice_document import memory_mib
 
 Manifest = Mapping[str, Any]
 CardKey = tuple[str, str, str]

@@ -77,7 +77,7 @@ def _seat_wish(line: TenantLine) -> str:
 
 def _largest_mib(node: Node, tenant: Tenant) -> int | None:
     """Advertised MiB of the largest card that `tenant` may use; None where it names a model that is not there."""
-    return max((gpu.advertised_mib for gpu in node.gpus if tenant.gpu_model in (None, gpu.model)), default=None)
+    return max((gpu.largest_mib for gpu in node.gpus if tenant.gpu_model in (None, gpu.model)), default=None)
 
 
 def tenants_fit_a_card(estate: Estate) -> Iterator[Problem]:

@@ -16,6 +16,7 @@ def budget_problems(estate: Estate) -> Iterator[Problem]:
         rule = "published_by says who publishes cards for claims, and no kind of node counts budgets by claims"
         repair = "set backend: dra, or remove published_by"
         yield Problem("budget.published_by", estate.budget.published_by, rule, repair)
+    yield from _mig(estate)
     yield from _quotas(estate)
     yield from _default_budgets(estate)
 
@@ -38,6 +39,15 @@ def _version(estate: Estate) -> Iterator[Problem]:
                 f"kubernetes.version is {estate.kubernetes.version}",
                 "use backend: extendedResource, or auto",
             )
+
+
+def _mig(estate: Estate) -> Iterator[Problem]:
+    for index, node in enumerate(estate.nodes):
+        for number, gpu in enumerate(node.gpus):
+            if gpu.mig is not None and not estate.uses_claims(node):
+                rule = "the node's number knows no instances, so it would let a pod in that none of them holds"
+                repair = "set budget: {backend: dra} on the node, or remove mig"
+                yield Problem(f"nodes[{index}].gpus[{number}].mig", gpu.model, rule, repair)
 
 
 def _quotas(estate: Estate) -> Iterator[Problem]:
