@@ -7,6 +7,8 @@ TERRAFORM ?= $(shell command -v terraform || command -v tofu)
 DEMO_CLUSTER := $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(KUBECONFIG))
 # Terraform and the cdktf command line ask their maker for news otherwise.
 export CHECKPOINT_DISABLE := 1
+# Test processes side by side, each with labs of its own; a file stays in one. Most tests wait for a cluster, not for a core.
+WORKERS ?= 2
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup demo demo-queues demo-down check lint types contracts fast test synth plan docs bench clean
@@ -42,7 +44,7 @@ test: ## Every test, with the control plane; what CI runs
 	@./lab/setup.sh --with-node --with-queues --with-postgres --with-chromium --with-kfp
 	@$(BIN)/python -m lab.prepare
 	@$(MAKE) --no-print-directory lint types
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	@$(BIN)/python docs/generate.py --check
 
 synth: setup ## Synthesise the stacks into cdktf.out
