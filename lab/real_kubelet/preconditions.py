@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import stat
@@ -17,6 +18,8 @@ from lab.real_kubelet.software import Software, find_software
 KUBELET_FOLDER = Path("/var/lib/kubelet")  # device plugins and pod resources go there whatever the kubelet is told
 PODS_CGROUP = "kubepods"
 LEAST_FREE_BYTES = 1 << 30
+# A control plane, containerd and a kubelet watch files; without an instance left a kubelet ends as it starts.
+LEAST_INOTIFY_COUNT = 40
 
 
 def why_not() -> str | None:
@@ -30,7 +33,7 @@ def why_not() -> str | None:
     found = find_software()
     if not isinstance(found, Software):
         return f"real containers need containerd, runc, CNI plugins and busybox: {found.reason}"
-    return _occupied() or _cgroups() or _visible()
+    return _occupied() or _cgroups() or _visible() or _inotify()
 
 
 def _occupied() -> str | None:
@@ -70,6 +73,28 @@ def _visible() -> str | None:
         if Path(folder).stat().st_mode & wanted != wanted:
             return f"{folder} cannot be read by others, and pods do not run as root"
     return None
+
+
+def _inotify() -> str | None:
+    """Users have few of them (fs.inotify.max_user_instances), and other labs on this machine may hold them."""
+    free = inotify_room(LEAST_INOTIFY_COUNT)
+    if free < LEAST_INOTIFY_COUNT:
+        wanted = f"a lab with a kubelet takes up to {LEAST_INOTIFY_COUNT}"
+        return f"only {free} inotify instances are free for this user, and {wanted}"
+    return None
+
+
+def inotify_room(most_count: int) -> int:
+    """How many inotify instances can be had now, counted up to `most_count`; none is kept."""
+    libc = ctypes.CDLL(None)
+    taken: list[int] = []
+    try:
+        while len(taken) < most_count and (descriptor := libc.inotify_init1(os.O_CLOEXEC)) >= 0:
+            taken.append(descriptor)
+        return len(taken)
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
 
 
 def _is_local(address: str) -> bool:

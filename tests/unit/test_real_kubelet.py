@@ -317,3 +317,17 @@ async def _free_port() -> int:
     probe.close()
     await probe.wait_closed()
     return port
+
+
+def test_inotify_instances_are_counted_and_given_back() -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert preconditions.inotify_room(3) in range(4)
+    assert preconditions.inotify_room(0) == 0
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_machine_whose_inotify_instances_are_used_up_runs_no_kubelet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preconditions, "inotify_room", lambda _: 5)
+    assert preconditions._inotify() == (
+        "only 5 inotify instances are free for this user, and a lab with a kubelet takes up to 40"
+    )
