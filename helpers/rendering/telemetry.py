@@ -8,6 +8,7 @@ from typing import Any
 
 from helpers.domain import names
 from helpers.domain.dra.claims import driver_of
+from helpers.domain.dra.settings import DraAgentSettings
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.rights import policy_rules
@@ -32,8 +33,8 @@ def telemetry_objects(estate: Estate) -> Iterator[RenderedObject]:
     yield from _watchdog(estate, shared)
 
 
-def exporter_arguments(estate: Estate) -> list[str]:
-    """`gpumem` arguments of the exporter's container."""
+def exporter_arguments(estate: Estate, node: Node) -> list[str]:
+    """`gpumem` arguments of the exporter's container on nodes of this kind."""
     exporter = estate.exporter
     arguments = ["exporter", "run", "--source", exporter.source, "--listen-address", _ANY_ADDRESS]
     arguments += ["--listen-port", str(names.EXPORTER_PORT), "--node-name", "$(NODE_NAME)"]
@@ -43,7 +44,15 @@ def exporter_arguments(estate: Estate) -> list[str]:
         arguments += ["--dcgm-collection-seconds", f"{exporter.dcgm_collection_seconds:g}"]
     else:
         arguments += ["--host-cgroup", "/host/cgroup"]
+    if folder := claims_folder(estate, node):
+        arguments += ["--cdi-dir", folder]
     return arguments
+
+
+def claims_folder(estate: Estate, node: Node) -> str:
+    """Where our agent writes what claims hold on such a node; empty where it does not run."""
+    by_agent = estate.uses_claims(node) and estate.budget.published_by == "agent"
+    return str(DraAgentSettings.model_fields["cdi_dir"].default) if by_agent else ""
 
 
 def watchdog_arguments(estate: Estate) -> list[str]:
@@ -76,7 +85,8 @@ def _exporter_of(estate: Estate, node: Node, context: dict[str, Any]) -> Iterato
         name=f"{EXPORTER_SERVICE}-{node.name}",
         node_selector=node.node_selector(),
         tolerations=gpu_tolerations(node),
-        arguments=exporter_arguments(estate),
+        arguments=exporter_arguments(estate, node),
+        cdi_folder=claims_folder(estate, node),
     )
 
 
