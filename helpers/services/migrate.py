@@ -9,6 +9,7 @@ Every step can be run again: what is done already is found so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from helpers.domain import names
 from helpers.domain.budget import budget_fields
@@ -16,6 +17,7 @@ from helpers.domain.capacity import capacity_settings
 from helpers.domain.dra.claims import driver_of
 from helpers.domain.dra.holds import hold_allocation, hold_claim, hold_label, hold_name
 from helpers.domain.dra.migration import MovePlan, TenantFacts, cards_held, plan_moves
+from helpers.domain.dra.offers import held_memory
 from helpers.domain.errors import CheckFailed
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
@@ -24,7 +26,15 @@ from helpers.rendering.objects import RenderedObject
 from helpers.services.budget import set_budget
 from helpers.services.capacity import assert_capacity
 from helpers.services.claims import CLAIMS, observe_held
-from helpers.services.migrate_facts import cards_of_kind, claimed_pods, missing_cards, tenant_facts, workload_of
+from helpers.services.migrate_facts import (
+    cards_of_kind,
+    claimed_pods,
+    missing_cards,
+    nodes_of,
+    numbered_pods,
+    tenant_facts,
+    workload_of,
+)
 from helpers.services.migrate_hands import Hands, apply_rendered, start, stop, stops, wait
 from helpers.services.migrate_objects import Changes
 
@@ -44,7 +54,9 @@ def plan_to_claims(cluster: Cluster, target: Estate, kind: str) -> MovePlan:
         if held.key in node_of and hold_label(target.label_prefix) not in held.labels:
             place = f"{node_of[held.key]}/{held.key[2]}"
             taken[place] = taken.get(place, 0) + held.memory_mib
-    plan = plan_moves(facts, cards, taken)
+    mine = {pod for one in facts for pod in one.old_pods}
+    strangers = [pod for pod in numbered_pods(cluster, target, kind) if pod not in mine]
+    plan = plan_moves(facts, cards, taken, strangers)
     had_a_card = {one.tenant.name for one in facts if one.old_pods and not one.tenant.elastic}
     if cards and (missing := [name for name in plan.pending if name in had_a_card]):
         raise CheckFailed(
@@ -80,13 +92,16 @@ class ToClaims:
         )
         plan = plan_to_claims(self._cluster, self._target, self._kind)
         self._freeze_number()
-        self._hold(tenant_facts(self._cluster, self._target, self._kind))
+        self._hold()
         for move in plan.moves:
             facts = self._facts_of(move.tenant)
             if facts is not None and not facts.done:
                 self._hands.say(move.text())
                 self._move(facts, waits=move.waits_count > 0)
-        self._drop_holds(set())
+        self._drop_holds()
+        if left := numbered_pods(self._cluster, self._target, self._kind):
+            pods = ", ".join(map(str, left))
+            self._hands.say(f"{self._kind}: the gate waits for pods by the number that are no tenant's: {pods}")
         self._hands.say(f"{self._kind}: every tenant has its budget by claim")
 
     def _preflight(self) -> None:
@@ -111,11 +126,11 @@ class ToClaims:
         for line in report.lines():
             self._hands.say(line)
 
-    def _hold(self, tenants: Iterable[TenantFacts]) -> None:
+    def _hold(self) -> None:
+        """For every pod that the number let in, whoever's it is."""
         cards = cards_of_kind(self._cluster, self._target, self._kind)
-        pods = [pod for facts in tenants for pod in facts.old_pods]
-        self._drop_holds({pod.uid for pod in pods})
-        for pod in pods:
+        self._drop_holds()
+        for pod in numbered_pods(self._cluster, self._target, self._kind):
             mine = cards_held(pod, cards)
             claim = hold_claim(pod, mine, self._target.namespace, self._target.label_prefix)
             ref = ObjectRef(CLAIMS.api_version, CLAIMS.kind, hold_name(pod), self._target.namespace)
@@ -127,12 +142,12 @@ class ToClaims:
                 self._cluster.merge_patch(ref, status, field_manager=names.FIELD_MANAGER_BUDGET, subresource="status")
             self._hands.say(f"held for {pod} on {', '.join(f'{card.node}/{card.device}' for card in mine)}")
 
-    def _drop_holds(self, kept_uids: set[str]) -> None:
+    def _drop_holds(self) -> None:
+        """A hold lives as long as its pod."""
+        kept_uids = {pod.uid for pod in numbered_pods(self._cluster, self._target)}
         label = hold_label(self._target.label_prefix)
-        holds = ObjectRef(CLAIMS.api_version, CLAIMS.kind, namespace=self._target.namespace)
-        for hold in self._cluster.list(holds, label_selector=label):
-            metadata = hold["metadata"]
-            if metadata["labels"][label] not in kept_uids:
+        for hold in holds_in(self._cluster, self._target):
+            if hold["metadata"]["labels"][label] not in kept_uids:
                 drop_hold(self._cluster, hold)
 
     def _move(self, facts: TenantFacts, *, waits: bool) -> None:
@@ -143,8 +158,7 @@ class ToClaims:
         else:
             self._switch(tenant)
         self._wait(lambda: not self._old_pods(tenant), lambda: f"{tenant.name}: old pods have not ended")
-        others = tenant_facts(self._cluster, self._target, self._kind)
-        self._drop_holds({pod.uid for one in others for pod in one.old_pods})
+        self._drop_holds()
         if restarts:
             self._switch(tenant)
             start(self._hands, self._target, tenant)
@@ -187,6 +201,12 @@ class ToClaims:
         wait(self._hands, done, problem)
 
 
+def holds_in(cluster: Cluster, estate: Estate) -> list[dict[str, Any]]:
+    """All holds of the estate."""
+    holds = ObjectRef(CLAIMS.api_version, CLAIMS.kind, namespace=estate.namespace)
+    return cluster.list(holds, label_selector=hold_label(estate.label_prefix))
+
+
 def drop_hold(cluster: Cluster, hold: Manifest) -> None:
     """Gives the memory back, then deletes the claim: the scheduler looks at waiting pods again only at the former."""
     metadata = hold["metadata"]
@@ -221,7 +241,15 @@ def back_to_number(hands: Hands, target: Estate, kind: str, changes: Changes) ->
     report = assert_capacity(hands.cluster, capacity_settings(target), events=hands.events, log=hands.log)
     for line in report.lines():
         hands.say(line)
+    _drop_holds_on(hands.cluster, target, kind)
     for one in facts:
         if stops(one):
             start(hands, target, one.tenant)
     hands.say(f"{kind}: every tenant has its budget by the node's number")
+
+
+def _drop_holds_on(cluster: Cluster, estate: Estate, kind: str) -> None:
+    pools = {node.name for node in nodes_of(cluster, estate, kind)}
+    for hold in holds_in(cluster, estate):
+        if any(held.key[1] in pools for held in held_memory([hold], driver_of(estate))):
+            drop_hold(cluster, hold)

@@ -17,7 +17,7 @@ from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.names import released_replicas_annotation
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
-from helpers.services.capacity_observation import observe_nodes, pod_budget_mib
+from helpers.services.capacity_observation import NOT_ENDED, PODS, observe_nodes, pod_budget_mib
 from helpers.services.claims import observe_cards
 from helpers.services.live import tenant_pods
 
@@ -78,6 +78,13 @@ def tenant_facts(cluster: Cluster, target: Estate, kind: str) -> tuple[TenantFac
         if workload is not None:
             found.append(_facts(target, tenant, workload, pods[tenant.name]))
     return tuple(found)
+
+
+def numbered_pods(cluster: Cluster, estate: Estate, kind: str = "") -> tuple[OldPod, ...]:
+    """Every pod that the number let in and that has not ended, whoever's; on nodes of `kind`, or anywhere."""
+    nodes = {node.name for node in nodes_of(cluster, estate, kind)} if kind else None
+    pods = _old_pods(estate, cluster.list(PODS, field_selector=NOT_ENDED))
+    return tuple(sorted((pod for pod in pods if nodes is None or pod.node in nodes), key=str))
 
 
 def claimed_pods(cluster: Cluster, estate: Estate, kind: str) -> tuple[str, ...]:

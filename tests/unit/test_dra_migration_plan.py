@@ -89,3 +89,11 @@ def test_a_pod_stays_on_its_node_where_it_can() -> None:
     both = [*cards(14000, node="n0"), *cards(14000, node="n1")]
     found = plan_moves([facts("a", 9000, "n1"), facts("b", 9000, "n0")], both, {})
     assert seats(found) == {"a": ["n1/gpu-0"], "b": ["n0/gpu-0"]}
+
+
+def test_a_pod_of_no_tenant_stays_and_is_counted() -> None:
+    stranger = OldPod("elsewhere", "job-0", "uid-job", "n0", 3000)
+    found = plan_moves([facts("a", 9000, "n0"), facts("b", 2000)], cards(14000), {}, [stranger])
+    assert seats(found) == {"a": ["n0/gpu-0"], "b": ["n0/gpu-0"]}
+    found = plan_moves([facts("a", 9000, "n0"), facts("b", 2001)], cards(14000), {}, [stranger])
+    assert found.pending == ("b",)

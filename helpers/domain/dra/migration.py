@@ -83,15 +83,21 @@ def cards_held(pod: OldPod, cards: Sequence[OfferedCard]) -> tuple[OfferedCard, 
     return tuple(card for card in cards if card.node == pod.node)
 
 
-def plan_moves(tenants: Sequence[TenantFacts], cards: Sequence[OfferedCard], taken_mib: Mapping[str, int]) -> MovePlan:
+def plan_moves(
+    tenants: Sequence[TenantFacts],
+    cards: Sequence[OfferedCard],
+    taken_mib: Mapping[str, int],
+    strangers: Sequence[OldPod] = (),
+) -> MovePlan:
     """The order, and what the scheduler can do at each step.
 
     Args:
         tenants: Every tenant of this kind of node.
         cards: What its nodes offer.
         taken_mib: `{node/card: MiB}` that claims have already.
+        strangers: Pods by the number there that are no tenant's; they stay, and are held for.
     """
-    board = _Board(cards, taken_mib, [pod for facts in tenants for pod in facts.old_pods])
+    board = _Board(cards, taken_mib, [*strangers, *(pod for facts in tenants for pod in facts.old_pods)])
     waiting: list[tuple[Tenant, str]] = []
     moves: list[Move] = []
     for facts in sorted((one for one in tenants if not one.done), key=_order):
