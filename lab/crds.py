@@ -72,6 +72,15 @@ MODULES: dict[str, CrdModule] = {
         "h1:KCjCQ7PSsvs9Ke+90CZbbs498nuaIJ/JkXk4vd54EVg=",
         ("config/crd/bases/ray.io_ray*.yaml",),
     ),
+    "prometheus-operator": CrdModule(
+        "github.com/prometheus-operator/prometheus-operator",
+        "v0.85.0",
+        "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
+        (
+            "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+            "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+        ),
+    ),
 }
 # Nothing to download: the published module has Go types only, and no npm package has the models.
 WITHOUT_A_MODULE = {"volcano": "volcano.sh/apis carries Go types and no CRD, and no package carries the models"}

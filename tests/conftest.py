@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.fixtures.jobs_lab",
     "tests.fixtures.lab",
     "tests.fixtures.platform_lab",
+    "tests.fixtures.real_node",
     "tests.fixtures.watchdog_scene",
 ]
 

@@ -27,13 +27,15 @@ METRICS_PORT = "metrics"
 
 @dataclass(frozen=True)
 class Job:
-    """One scrape job: its name, and the `app.kubernetes.io/name` of the pods that it scrapes."""
+    """One scrape job: its name, and the label by which its pods are known."""
 
     name: str
     app: str
     by_node: bool = False
     namespace: str = ""
     """Where they are; empty: in the estate's own."""
+    label: str = APP_LABEL
+    """The label that `app` is the value of."""
 
     @property
     def relabelings(self) -> list[dict[str, Any]]:
@@ -108,6 +110,8 @@ def scrape_jobs(estate: Estate) -> tuple[Job, ...]:
         jobs.append(Job(names.JOB_COORDINATOR, "gpumem-coordinator", namespace=GPU_SYSTEM_NAMESPACE))
     if estate.manager is not None:
         jobs.append(Job(names.JOB_MANAGER, MANAGER_COMPONENT, namespace=GPU_SYSTEM_NAMESPACE))
+    if estate.gpu_operator is not None and estate.gpu_operator.dcgm_exporter:
+        jobs.append(Job(names.JOB_DCGM, names.JOB_DCGM, by_node=True, label="app"))
     return tuple(jobs)
 
 
@@ -137,7 +141,7 @@ def _scrape_config(estate: Estate, job: Job, monitoring: Monitoring) -> dict[str
             {
                 "role": "pod",
                 "namespaces": {"names": [job.namespace or estate.namespace]},
-                "selectors": [{"role": "pod", "label": f"{APP_LABEL}={job.app}"}],
+                "selectors": [{"role": "pod", "label": f"{job.label}={job.app}"}],
             }
         ],
         "relabel_configs": relabel,

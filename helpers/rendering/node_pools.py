@@ -28,7 +28,7 @@ def node_pool_objects(estate: Estate, manager: Manager, labels: Mapping[str, str
         2,
         "karpenter/node-pools.yaml.j2",
         labels=labels,
-        pools=[_pool(pool, classes[pool.node_class]) for pool in manager.node_pools],
+        pools=[_pool(pool, classes[pool.node_class], _plugin_label(estate, pool)) for pool in manager.node_pools],
     )
     yield from render_template(
         2,
@@ -39,7 +39,15 @@ def node_pool_objects(estate: Estate, manager: Manager, labels: Mapping[str, str
     )
 
 
-def _pool(pool: NodePool, node_class: NodeClass) -> dict[str, Any]:
+def _plugin_label(estate: Estate, pool: NodePool) -> dict[str, str]:
+    """What points the pool's machines to their sharing from their first minute, where the operator runs the plugin."""
+    entries = [node for node in estate.nodes if (node.selector or {}).get(names.NODE_POOL_LABEL) == pool.name]
+    if estate.device_plugin.managed_by != "gpu-operator" or len(entries) != 1:
+        return {}
+    return {names.DEVICE_PLUGIN_CONFIG_LABEL: entries[0].name}
+
+
+def _pool(pool: NodePool, node_class: NodeClass, plugin_label: dict[str, str]) -> dict[str, Any]:
     wanted: dict[str, tuple[str, ...]] = {
         names.CAPACITY_TYPE_LABEL: pool.capacity_types,
         "node.kubernetes.io/instance-type": pool.instance_types,
@@ -51,7 +59,7 @@ def _pool(pool: NodePool, node_class: NodeClass) -> dict[str, Any]:
         "address": address_of("node-pool", pool.name),
         "after": [address_of("node-class", pool.node_class)],
         "name": pool.name,
-        "labels": pool.labels | ({names.MIG_CONFIG_LABEL: pool.mig_config} if pool.mig_config else {}),
+        "labels": plugin_label | pool.labels | ({names.MIG_CONFIG_LABEL: pool.mig_config} if pool.mig_config else {}),
         "requirements": [{"key": key, "operator": "In", "values": list(v)} for key, v in wanted.items() if v],
         "node_class": {"group": node_class.group, "kind": node_class.kind, "name": node_class.name},
         "taints": [taint.model_dump(mode="json", exclude_defaults=True) for taint in pool.taints],

@@ -25,7 +25,7 @@ def nvidia_objects(estate: Estate) -> Iterator[RenderedObject]:
     shared = {"estate": estate, "labels": {"app.kubernetes.io/managed-by": "gpumem"}}
     # Where the operator runs, it has a RuntimeClass of this name too, and must keep it.
     shared["retain_runtime_class"] = estate.device_plugin.managed_by == "gpu-operator"
-    yield from render_template(0, "base/namespace.yaml.j2", **shared)
+    yield from render_template(0, "base/namespace.yaml.j2", **shared, pod_security=_pod_security(estate))
     yield from render_template(0, "base/runtime-class.yaml.j2", **shared)
     yield from _device_plugin(estate, shared)
     settings = capacity_settings(estate).to_json()
@@ -92,6 +92,12 @@ def device_plugin_config(node: Node) -> dict[str, Any]:
 def device_plugin_labels(estate: Estate) -> dict[str, str]:
     """`{node entry: label}`: what points a node to its entry where the operator runs the plugin."""
     return {node.name: f"{names.DEVICE_PLUGIN_CONFIG_LABEL}={node.name}" for node in estate.nodes}
+
+
+def _pod_security(estate: Estate) -> dict[str, str]:
+    """The namespace's own level, where the operator's pods live in it or Talos enforces one everywhere."""
+    needed = estate.gpu_operator is not None or estate.talos is not None
+    return {"pod-security.kubernetes.io/enforce": "privileged"} if needed else {}
 
 
 def _device_plugin(estate: Estate, shared: dict[str, Any]) -> Iterator[RenderedObject]:

@@ -64,11 +64,29 @@ class Step:
 
 
 @dataclass(frozen=True)
+class RenderedFile:
+    """A text that another tool takes: Helm values, a machine's configuration.
+
+    It goes into a folder beside the waves', so that those hold nothing but what is applied in order.
+    """
+
+    folder: str
+    name: str
+    text: str
+
+    @property
+    def path(self) -> str:
+        """Relative to the tree's root."""
+        return f"{self.folder}/{self.name}"
+
+
+@dataclass(frozen=True)
 class Rendered:
     """Everything that an estate renders to, in dependency order."""
 
     objects: tuple[RenderedObject, ...] = ()
     steps: tuple[Step, ...] = field(default=())
+    files: tuple[RenderedFile, ...] = field(default=())
 
     def ordered(self) -> Iterator[RenderedObject | Step]:
         """Objects and steps together, each behind everything that it is `after`; waves in order.

@@ -7,6 +7,7 @@ from helpers.domain.watchdog.settings import watchdog_settings
 from helpers.rendering.admission import admission_objects
 from helpers.rendering.consumers import consumer_objects, consumer_steps
 from helpers.rendering.dra import dra_objects
+from helpers.rendering.gpu_operator import gpu_operator_files
 from helpers.rendering.gpu_system import gpu_system_objects
 from helpers.rendering.manager import manager_objects
 from helpers.rendering.manager_platform import manager_platform_objects
@@ -14,11 +15,12 @@ from helpers.rendering.monitoring import monitoring_objects
 from helpers.rendering.nvidia import nvidia_objects, nvidia_steps
 from helpers.rendering.objects import Rendered
 from helpers.rendering.platform import platform_objects
+from helpers.rendering.talos import talos_files
 from helpers.rendering.telemetry import telemetry_objects
 
 
 def render(estate: Estate) -> Rendered:
-    """Objects and steps of every wave. The same estate gives the same result; no cluster is asked."""
+    """Objects, steps and files. The same estate gives the same result; no cluster is asked."""
     consumers = consumer_objects(estate)
     monitoring = monitoring_objects(estate, watchdog_settings(estate), estate.monitoring)
     return Rendered(
@@ -35,4 +37,5 @@ def render(estate: Estate) -> Rendered:
             *manager_objects(estate),
         ),
         steps=(*nvidia_steps(estate), *consumer_steps(estate, consumers)),
+        files=(*gpu_operator_files(estate), *talos_files(estate)),
     )

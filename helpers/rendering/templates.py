@@ -52,6 +52,14 @@ def render_template(wave: Wave, template: str, **context: Any) -> Iterator[Rende
         )
 
 
+def render_document(template: str, **context: Any) -> dict[str, Any]:
+    """The one document of a file under `manifests/` that is no object of the rendering, such as Helm values."""
+    document = yaml.load(_environment().get_template(template).render(context), _Loader)  # noqa: S506 - it is a safe one
+    if not isinstance(document, dict):
+        raise RenderingError(f"manifests/{template}: it holds no mapping")
+    return document
+
+
 def quoted(value: Any) -> str:
     """`value` as YAML on one line, whatever it holds: JSON, with every other character escaped.
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from helpers.domain.errors import InputError
+from helpers.rendering import gpu_operator, talos
 from helpers.rendering.manifest_yaml import to_yaml
 from helpers.rendering.objects import WAVE_FOLDERS, Rendered, RenderedObject, Step
 
+FILE_FOLDERS = (gpu_operator.FOLDER, talos.FOLDER)
 INDEX_FILE = ".gpumem-render.json"
 STEPS_FILE = "steps.yaml"
 # `kubectl apply -f FOLDER` goes by file name; what others live in or refer to comes first.
@@ -31,6 +33,7 @@ def write_tree(rendered: Rendered, folder: Path) -> list[Path]:
         InputError: the folder cannot be written.
     """
     texts = {_file_of(item): to_yaml(item.manifest) for item in rendered.objects}
+    texts |= {item.path: item.text for item in rendered.files}
     texts[STEPS_FILE] = to_yaml(_steps(rendered))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +85,7 @@ def _indexed(folder: Path) -> set[str]:
         return set()
     if not isinstance(names, list):
         return set()
-    known = {*WAVE_FOLDERS.values()}
+    known = {*WAVE_FOLDERS.values(), *FILE_FOLDERS}
     return {
         name
         for name in names

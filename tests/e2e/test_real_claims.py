@@ -26,9 +26,7 @@ TELL = 'echo "$NVIDIA_VISIBLE_DEVICES $GPUMEM_BUDGET_MIB $GPUMEM_CLAIM" > /dev/t
 
 
 @pytest.fixture
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Agent, RealNode]]:
-    if reason := real_kubelet.why_not():
-        pytest.skip(f"no real pods here: {reason}")
+def world(real_node_turn: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Agent, RealNode]]:
     root = tmp_path_factory.mktemp("real")
     try:
         lab = cluster.up("real-claims", [], root, print)

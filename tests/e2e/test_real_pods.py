@@ -135,12 +135,6 @@ def hook(tenant: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def why_skipped() -> None:
-    if reason := real_kubelet.why_not():
-        pytest.skip(f"no real pods here: {reason}")
-
-
-@pytest.fixture(scope="module")
 def estate(tmp_path_factory: pytest.TempPathFactory) -> Estate:
     tenants = [TENANT.format(name=n, budget_mib=mib, image=TENANT_IMAGE) + hook(n) for n, mib in BUDGETS_MIB.items()]
     file = tmp_path_factory.mktemp("estate") / "gpumem.yaml"
@@ -149,7 +143,7 @@ def estate(tmp_path_factory: pytest.TempPathFactory) -> Estate:
 
 
 @pytest.fixture  # not of the module: the second test looks at what is left after its end
-def world(why_skipped: None, estate: Estate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(real_node_turn: None, estate: Estate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     root = tmp_path_factory.mktemp("real")
     try:
         lab = cluster.up("real-pods", [], root, print)
@@ -245,7 +239,7 @@ def _recycled(lab: Lab) -> dict[str, str]:
     return {one["involvedObject"]["name"]: one["message"] for one in events if one["reason"] == "GpumemRecycled"}
 
 
-@pytest.mark.usefixtures("why_skipped")
+@pytest.mark.usefixtures("real_node_turn")
 def test_nothing_of_the_node_stays_on_this_machine() -> None:
     """Runs after the world's end; also where the node broke while it started."""
     assert not FOLDER.exists()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from helpers.adapters.kubernetes_ import KubernetesCluster, connect
+from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE
 from helpers.domain.errors import ClusterError
 from helpers.domain.estate.model import Estate
 from helpers.ports.cluster import ObjectRef
@@ -50,7 +51,7 @@ def apply_all(cluster: KubernetesCluster, items: list[RenderedObject]) -> None:
 
 def make_namespaces(cluster: KubernetesCluster, estate: Estate) -> None:
     assert estate.manager is not None
-    for name in [estate.namespace, *(project.name for project in estate.manager.projects)]:
+    for name in [estate.namespace, GPU_SYSTEM_NAMESPACE, *(project.name for project in estate.manager.projects)]:
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, field_manager="owner")
 
 

@@ -78,6 +78,8 @@ def render(estate_file: Path, output_dir: Path | None, to_stdout: bool) -> None:
         part = rendered.wave(wave)
         if part.objects or part.steps:
             click.echo(f"{output_dir / folder}: {len(part.objects)} objects, {len(part.steps)} steps run by Terraform")
+    for folder in sorted({file.folder for file in rendered.files}):
+        click.echo(f"{output_dir / folder}: {', '.join(f.name for f in rendered.files if f.folder == folder)}")
 
 
 @click.command()

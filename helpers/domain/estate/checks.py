@@ -6,14 +6,15 @@ once. `always_on_overcommit` is a check of its own because review judges it inst
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from helpers.domain.errors import Problem
+from helpers.domain.estate import suggestion
 from helpers.domain.estate.admission_checks import admission_problems
 from helpers.domain.estate.arithmetic import always_on_overcommit, rollouts, shares, tenants_fit_a_card
 from helpers.domain.estate.budget_checks import budget_problems
 from helpers.domain.estate.gate_checks import gate_problems
+from helpers.domain.estate.gpu_operator_checks import gpu_operator_problems
 from helpers.domain.estate.lane_checks import lane_problems
 from helpers.domain.estate.lease_checks import lease_problems
 from helpers.domain.estate.manager import manager_problems
@@ -22,6 +23,7 @@ from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.estate.pod_checks import IMAGE_IS_PINNED, is_pinned, pod_problems
 from helpers.domain.estate.state_backend import backend_problems
+from helpers.domain.estate.talos_checks import talos_problems
 from helpers.domain.estate.tenant_labels import pods_of_one_tenant
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.estate.watchdog_checks import recycled_places, watchdog_problems
@@ -30,7 +32,7 @@ from helpers.domain.ledger import Ledger, build_ledger
 Check = Callable[[Estate], Iterable[Problem]]
 LedgerCheck = Callable[[Estate, Ledger], Iterable[Problem]]
 
-_MOST_NAMES_SHOWN = 12
+did_you_mean = suggestion.did_you_mean  # others know it from here
 
 
 def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Problem]:
@@ -55,6 +57,8 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
         budget_problems,
         manager_problems,
         platform_object_problems,
+        gpu_operator_problems,
+        talos_problems,
     )
     ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts, recycled_places)
     if not allow_overcommit:
@@ -62,16 +66,6 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
     ledger = build_ledger(estate)
     found = [problem for check in checks for problem in check(estate)]
     return found + [problem for check in ledger_checks for problem in check(estate, ledger)]
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`did you mean "x"?`, or the list of what is known, for a repair line."""
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1)
-    if close:
-        return f'did you mean "{close[0]}"?'
-    more = f", … ({len(names)} in all)" if len(names) > _MOST_NAMES_SHOWN else ""
-    return f"known: {', '.join(names[:_MOST_NAMES_SHOWN])}{more}" if names else "none is declared"
 
 
 def _unique_names(estate: Estate) -> Iterator[Problem]:

@@ -16,9 +16,11 @@ from helpers.domain.estate.admission import Admission
 from helpers.domain.estate.base import DnsLabel, DnsSubdomain, EstateModel
 from helpers.domain.estate.budget_backend import Budgets, counted_by
 from helpers.domain.estate.coordinator import Coordinator
+from helpers.domain.estate.gpu_operator import GpuOperator
 from helpers.domain.estate.manager import Manager
 from helpers.domain.estate.monitoring import Monitoring
 from helpers.domain.estate.nodes import Node
+from helpers.domain.estate.talos import Talos
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.estate.texts import (
     CronSchedule,
@@ -164,6 +166,12 @@ class Estate(EstateModel):
     )
     manager: Manager | None = Field(
         default=None, description="GPU jobs: submitted, queued, paid for, stopped. Absent: there is no manager."
+    )
+    gpu_operator: GpuOperator | None = Field(
+        default=None, description="Values of NVIDIA's GPU Operator's chart. Absent: none are rendered."
+    )
+    talos: Talos | None = Field(
+        default=None, description="Machines that run Talos Linux. Absent: no machine configuration is rendered."
     )
     tenants: tuple[Tenant, ...] = Field(strict=False, description="Every workload that uses a card.")
 

@@ -22,6 +22,8 @@ JOB_CAPACITY = "gpumem-capacity"
 JOB_INJECTOR = "gpumem-injector"
 JOB_COORDINATOR = "gpumem-coordinator"
 JOB_MANAGER = "gpumem-manager"
+# The GPU Operator's dcgm-exporter; its pods carry this under `app`.
+JOB_DCGM = "nvidia-dcgm-exporter"
 
 DASHBOARD_UID = "gpumem"
 DASHBOARD_FILE = "gpumem.json"

@@ -106,6 +106,11 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def version_numbers(value: str) -> tuple[int, ...]:
+    """`v1.13.0` as (1, 13, 0), for comparison."""
+    return tuple(int(part) for part in value.removeprefix("v").split("."))
+
+
 ExtendedResource = Annotated[str, AfterValidator(_extended_resource)]
 KubernetesVersion = Annotated[str, AfterValidator(_kubernetes_version)]
 CronSchedule = Annotated[str, AfterValidator(_cron)]
