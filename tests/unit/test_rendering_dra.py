@@ -120,7 +120,8 @@ def test_an_estate_without_claims_renders_as_before() -> None:
 
 @pytest.mark.parametrize(("version", "is_claimed"), [("1.36", True), ("1.37", True), ("1.35", False)])
 def test_auto_is_resolved_without_a_cluster(version: str, is_claimed: bool) -> None:
-    estate = on_claims("auto", version)
+    estate = on_claims("auto")
+    estate = estate.model_copy(update={"kubernetes": estate.kubernetes.model_copy(update={"version": version})})
     assert all(estate.uses_claims(node) == is_claimed for node in estate.nodes)
 
 
