@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.domain.capacity import capacity_settings
+from helpers.domain.capacity import node_kinds
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.memory import BYTES_PER_MIB
@@ -165,7 +165,7 @@ def cards_by_node(estate: Estate, nodes: Sequence[Object]) -> dict[str, tuple[Ca
     found = {}
     for node in nodes:
         name, labels = node["metadata"]["name"], node["metadata"].get("labels", {})
-        for kind in capacity_settings(estate).nodes:
+        for kind in node_kinds(estate):
             if kind.matches(name, labels):
                 found[name] = cards_of(entries[kind.name])
     return found

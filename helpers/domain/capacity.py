@@ -9,27 +9,27 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from helpers.domain.dra.claims import driver_of
 from helpers.domain.errors import CheckFailed
 from helpers.domain.estate.model import Estate
+from helpers.domain.estate.nodes import Node
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class NodeCapacity(_Settings):
-    """What every node of one kind must show. `labels` are those of the estate's selector."""
+class NodeKind(_Settings):
+    """One kind of node, and how it is known. `labels` are those of the estate's selector."""
 
     name: str
     node_name: str | None
     labels: dict[str, str]
     min_nodes: int
-    advertised_mib: int
-    share_resource: str
-    shares_count: int
 
     def matches(self, node_name: str, labels: dict[str, str]) -> bool:
         """Whether the Kubernetes node `node_name` with `labels` is of this kind."""
@@ -38,18 +38,38 @@ class NodeCapacity(_Settings):
         return all(labels.get(key) == value for key, value in self.labels.items())
 
 
+class NodeCapacity(NodeKind):
+    """What every node of one kind must show."""
+
+    advertised_mib: int
+    share_resource: str
+    shares_count: int
+
+
+class ClaimNode(NodeKind):
+    """A kind of node that shows no number: every node offers these cards, MiB of each, largest first."""
+
+    cards_mib: tuple[int, ...]
+
+
 class CapacitySettings(_Settings):
-    """What is advertised where. `drain`: a number may go below what runs."""
+    """What is advertised where. `drain`: a number may go below what runs.
+
+    `claim_nodes` have no number; `claims_driver` publishes their cards.
+    """
 
     resource: str
     kubernetes_version: str
     label_prefix: str
     drain: bool
     nodes: tuple[NodeCapacity, ...]
+    claim_nodes: tuple[ClaimNode, ...] = ()
+    claims_driver: str = ""
 
     def to_json(self) -> str:
         """One line, keys sorted: the same estate gives the same text for ever."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        unused = set() if self.claim_nodes else {"claim_nodes", "claims_driver"}
+        return json.dumps(self.model_dump(mode="json", exclude=unused), sort_keys=True, separators=(",", ":"))
 
 
 def capacity_settings(estate: Estate) -> CapacitySettings:
@@ -61,17 +81,34 @@ def capacity_settings(estate: Estate) -> CapacitySettings:
         drain=estate.capacity.drain,
         nodes=tuple(
             NodeCapacity(
-                name=node.name,
-                node_name=node.node_name,
-                labels=dict(sorted((node.selector or {}).items())),
-                min_nodes=node.min_nodes,
+                **_known_by(node),
                 advertised_mib=node.advertised_mib,
                 share_resource=node.share_resource(),
                 shares_count=node.shares_count(),
             )
             for node in estate.nodes
+            if not estate.uses_claims(node)
         ),
+        claim_nodes=tuple(
+            ClaimNode(**_known_by(node), cards_mib=tuple(sorted(node.cards_mib(), reverse=True)))
+            for node in estate.claim_nodes()
+        ),
+        claims_driver=driver_of(estate) if estate.claim_nodes() else "",
     )
+
+
+def node_kinds(estate: Estate) -> tuple[NodeKind, ...]:
+    """Every kind of node, whatever its budgets are counted by."""
+    return tuple(NodeKind(**_known_by(node)) for node in estate.nodes)
+
+
+def _known_by(node: Node) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "node_name": node.node_name,
+        "labels": dict(sorted((node.selector or {}).items())),
+        "min_nodes": node.min_nodes,
+    }
 
 
 @dataclass(frozen=True)

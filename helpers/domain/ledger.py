@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from helpers.domain.estate.model import Estate
-from helpers.domain.estate.nodes import Node
+from helpers.domain.estate.nodes import Gpu, Node
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.seating import Pod, Room, Seating, Slot, seat
 
@@ -33,6 +33,7 @@ class Card:
     physical_mib: int
     advertised_mib: int
     seats: tuple[Seat, ...]
+    mig_number: int | None = None
 
     @property
     def seated_mib(self) -> int:
@@ -47,13 +48,22 @@ class Card:
 
 @dataclass(frozen=True)
 class TenantLine:
-    """One tenant in the ledger. `cards` names `(node_index, gpu_index)` of its pods, in pod order."""
+    """One tenant in the ledger.
+
+    `shares` is what one pod asks for, none with a claim; `slots` are where its pods sit, in pod order.
+    """
 
     tenant: Tenant
+    shares: int
     pods_count: int
-    cards: tuple[tuple[int, int], ...]
+    slots: tuple[Slot, ...]
     can_roll: bool
     fits_now: bool
+
+    @property
+    def cards(self) -> tuple[tuple[int, int], ...]:
+        """`(node_index, gpu_index)` of its pods, in pod order."""
+        return tuple((slot.node_index, slot.gpu_index) for slot in self.slots)
 
     @property
     def budget_sum_mib(self) -> int:
@@ -68,7 +78,7 @@ class TenantLine:
     @property
     def shares_sum_count(self) -> int:
         """Shares that all pods of the tenant hold together."""
-        return self.tenant.shares * self.pods_count
+        return self.shares * self.pods_count
 
 
 @dataclass(frozen=True)
@@ -143,33 +153,38 @@ def _node_ledger(estate: Estate, node: Node, tenants: list[Tenant]) -> NodeLedge
     always_on = [pod for tenant in tenants if not tenant.elastic for pod in pods_of(estate, tenant)]
     seating = seat(always_on, slots, node.shares_count())
     room = Room(seating, slots, node.shares_count()) if seating.complete else None
-    places: dict[str, list[tuple[int, int]]] = {}
+    places: dict[str, list[Slot]] = {}
     for pod, slot in sorted(seating.seats.items(), key=lambda item: item[0].ordinal):
-        places.setdefault(pod.tenant, []).append((slot.node_index, slot.gpu_index))
+        places.setdefault(pod.tenant, []).append(slot)
     lines = tuple(_line(estate, tenant, room, tuple(places.get(tenant.name, ()))) for tenant in tenants)
     return NodeLedger(node, lines, _cards(node, slots, seating), seating.complete, seating.proved)
 
 
 def slots_of(node: Node) -> list[Slot]:
-    """Every card of the machines of `node` that are always there."""
-    models = [(gpu.model, gpu.advertised_mib) for gpu in node.gpus for _ in range(gpu.count)]
+    """Every card of the machines of `node` that are always there; of a card with MIG, every instance."""
     return [
-        Slot(node_index, gpu_index, model, advertised_mib)
+        Slot(node_index, gpu_index, gpu.model, advertised_mib, mig_number if gpu.mig else None)
         for node_index in range(node.min_nodes)
-        for gpu_index, (model, advertised_mib) in enumerate(models)
+        for gpu_index, gpu in enumerate(_gpus(node))
+        for mig_number, (_, advertised_mib) in enumerate(gpu.sizes_mib())
     ]
+
+
+def _gpus(node: Node) -> list[Gpu]:
+    """One entry a card."""
+    return [gpu for gpu in node.gpus for _ in range(gpu.count)]
 
 
 def pods_of(estate: Estate, tenant: Tenant, extra: int = 0) -> list[Pod]:
     """The pods of `tenant` to seat, and `extra` more, as a rolling update starts them."""
     pinned = tenant.workload.kind == "DaemonSet"
     return [
-        Pod(tenant.name, i, tenant.budget_mib, tenant.shares, tenant.gpu_model, i if pinned else None)
+        Pod(tenant.name, i, tenant.budget_mib, estate.shares(tenant), tenant.gpu_model, i if pinned else None)
         for i in range(estate.pods_count(tenant) + extra)
     ]
 
 
-def _line(estate: Estate, tenant: Tenant, room: Room | None, cards: tuple[tuple[int, int], ...]) -> TenantLine:
+def _line(estate: Estate, tenant: Tenant, room: Room | None, slots: tuple[Slot, ...]) -> TenantLine:
     """`room`: what the always-on tenants leave; None where they have no seating, so nobody has room."""
     own = pods_of(estate, tenant) if tenant.elastic else []
     fits_now = room is not None and (not tenant.elastic or room.fits(own))
@@ -177,15 +192,23 @@ def _line(estate: Estate, tenant: Tenant, room: Room | None, cards: tuple[tuple[
     if room is not None and not can_roll:
         # One surge pod is what a rolling update needs to make a step.
         can_roll = room.fits([*own, *pods_of(estate, tenant, extra=1)[-1:]])
-    return TenantLine(tenant, estate.pods_count(tenant), cards, can_roll, fits_now)
+    return TenantLine(tenant, estate.shares(tenant), estate.pods_count(tenant), slots, can_roll, fits_now)
 
 
 def _cards(node: Node, slots: list[Slot], seating: Seating) -> tuple[Card, ...]:
-    physical = [gpu.physical_mib for gpu in node.gpus for _ in range(gpu.count)]
+    physical = [[mib for mib, _ in gpu.sizes_mib()] for gpu in _gpus(node)]
     seats: dict[Slot, list[Seat]] = {slot: [] for slot in slots}
     for pod, slot in seating.seats.items():
         seats[slot].append(Seat(pod.tenant, pod.ordinal, pod.budget_mib))
     return tuple(
-        Card(slot.node_index, slot.gpu_index, slot.model, physical[slot.gpu_index], slot.advertised_mib, tuple(here))
+        Card(
+            slot.node_index,
+            slot.gpu_index,
+            slot.model,
+            physical[slot.gpu_index][slot.mig_number or 0],
+            slot.advertised_mib,
+            tuple(here),
+            slot.mig_number,
+        )
         for slot, here in seats.items()
     )

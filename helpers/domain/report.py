@@ -12,6 +12,7 @@ from helpers.domain.admission.tenant_rules import held_by
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.ledger import Card, NodeLedger, TenantLine, build_ledger
+from helpers.domain.seating import Slot
 
 
 class _Report(BaseModel):
@@ -19,16 +20,21 @@ class _Report(BaseModel):
 
 
 class TenantState(_Report):
-    """What the cluster shows of a tenant. `reason` is the scheduler's own, for Pending pods."""
+    """What the cluster shows of a tenant. `reason` is the scheduler's own, for Pending pods.
+
+    `cards` are those that its pods' claims have memory of, `node/device`: not the seating's guess.
+    """
 
     running_count: int
     pending_count: int
     other_count: int
     reason: str = ""
+    cards: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """`1 Running`, `1 Pending`, `no pods`."""
-        counts = {"Running": self.running_count, "Pending": self.pending_count, "other": self.other_count}
+        """`1 Running`, `1 Running on worker-0/gpu-1`, `1 Pending`, `no pods`."""
+        where = f" on {', '.join(self.cards)}" if self.cards else ""
+        counts = {f"Running{where}": self.running_count, "Pending": self.pending_count, "other": self.other_count}
         return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no pods"
 
 
@@ -65,6 +71,17 @@ class CardRow(_Report):
     tenants: tuple[str, ...]
 
 
+class LiveCardRow(_Report):
+    """One card as claims have it now. `tenants` are names, or `namespace/claim` where no tenant's label is on it."""
+
+    card: str
+    uuid: str
+    model: str
+    offered_mib: int
+    claimed_mib: int
+    tenants: tuple[str, ...]
+
+
 class NodeRow(_Report):
     """One kind of node. `shown_mib` is `{node: allocatable MiB or None}` as the cluster shows it."""
 
@@ -82,6 +99,7 @@ class NodeRow(_Report):
     tenants: tuple[TenantRow, ...]
     cards: tuple[CardRow, ...]
     shown_mib: dict[str, int | None] | None = None
+    live_cards: tuple[LiveCardRow, ...] = ()
 
 
 class Report(_Report):
@@ -146,8 +164,10 @@ def _node_row(entry: NodeLedger) -> NodeRow:
     )
 
 
-def _card_name(node_index: int, gpu_index: int, nodes_count: int) -> str:
-    return str(gpu_index) if nodes_count == 1 else f"{node_index}/{gpu_index}"
+def _card_name(one: Card | Slot, nodes_count: int) -> str:
+    """`1`, `0/1` where there are several nodes, `1-mig-2` for the third instance of a card."""
+    part = "" if one.mig_number is None else f"-mig-{one.mig_number}"
+    return f"{one.gpu_index}{part}" if nodes_count == 1 else f"{one.node_index}/{one.gpu_index}{part}"
 
 
 def _tenant_row(line: TenantLine, node: Node) -> TenantRow:
@@ -159,18 +179,18 @@ def _tenant_row(line: TenantLine, node: Node) -> TenantRow:
         workload_class=tenant.workload_class,
         elastic=tenant.elastic,
         pods_count=line.pods_count,
-        shares=tenant.shares,
+        shares=line.shares,
         shares_sum_count=line.shares_sum_count,
         budget_mib=tenant.budget_mib,
         budget_sum_mib=line.budget_sum_mib,
         held_by=held_by(node, tenant),
-        cards=tuple(_card_name(index, gpu, node.min_nodes) for index, gpu in line.cards),
+        cards=tuple(_card_name(slot, node.min_nodes) for slot in line.slots),
     )
 
 
 def _card_row(card: Card, nodes_count: int) -> CardRow:
     return CardRow(
-        card=_card_name(card.node_index, card.gpu_index, nodes_count),
+        card=_card_name(card, nodes_count),
         model=card.model,
         physical_mib=card.physical_mib,
         advertised_mib=card.advertised_mib,

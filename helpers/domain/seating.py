@@ -31,12 +31,18 @@ class Pod:
 
 @dataclass(frozen=True)
 class Slot:
-    """One card: `node_index` of the nodes of its kind, `gpu_index` within the node."""
+    """One card, or one MIG instance of it: `node_index` of the nodes of its kind, `gpu_index` within the node."""
 
     node_index: int
     gpu_index: int
     model: str
     advertised_mib: int
+    mig_number: int | None = None
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Lower nodes, cards and instances first."""
+        return (self.node_index, self.gpu_index, -1 if self.mig_number is None else self.mig_number)
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,7 @@ class _Board:
 
     def __init__(self, slots: Sequence[Slot], shares_per_node: int) -> None:
         self._cards: dict[int, list[Slot]] = {}
-        for slot in sorted(slots, key=lambda slot: (slot.node_index, slot.gpu_index)):
+        for slot in sorted(slots, key=lambda slot: slot.order):
             self._cards.setdefault(slot.node_index, []).append(slot)
         self._left_mib = {slot: slot.advertised_mib for slot in slots}
         self._left_shares = dict.fromkeys(self._cards, shares_per_node)
@@ -138,7 +144,7 @@ class _Board:
                 left_mib = self._left_mib[slot]
                 if left_mib >= pod.budget_mib and pod.gpu_model in (None, slot.model):
                     distinct.setdefault((machine, left_mib, slot.model), slot)
-        return sorted(distinct.values(), key=lambda slot: (self._left_mib[slot], slot.node_index, slot.gpu_index))
+        return sorted(distinct.values(), key=lambda slot: (self._left_mib[slot], slot.order))
 
     def snapshot(self) -> frozenset[tuple[_MachineState, int]]:
         """The whole board up to the names of machines and cards."""

@@ -17,6 +17,7 @@ from helpers.domain.admission.directories import INDICES
 from helpers.domain.admission.messages import SECOND_NAME_PREFIX, VISIBLE_DEVICES
 from helpers.domain.admission.settings import AdmissionSettings
 from helpers.domain.admission.tenant_rules import TenantRule
+from helpers.domain.dra.claims import CLAIM
 from helpers.domain.quantity import canonical_count
 
 Variables = list[dict[str, str]]
@@ -181,8 +182,14 @@ def budget_variables(settings: AdmissionSettings) -> Variables:
         ),
         alone=f"([0] + {inits}.filter(c, !({sidecar})).map(c, {amount})).max()",
         declared_mib="variables.together > variables.alone ? variables.together : variables.alone",
-        lacking=f"({asks_for_a_gpu(settings)}) && variables.declared_mib == 0",
+        lacking=f"({asks_for_a_gpu(settings)}) && variables.declared_mib == 0{_without_claim(settings)}",
     )
+
+
+def _without_claim(settings: AdmissionSettings) -> str:
+    if not settings.claims:
+        return ""
+    return f" && !(has(object.spec.resourceClaims) && object.spec.resourceClaims.exists(c, c.name == {literal(CLAIM)}))"
 
 
 def default_budget_variables(settings: AdmissionSettings) -> Variables:
@@ -194,7 +201,7 @@ def default_budget_variables(settings: AdmissionSettings) -> Variables:
 
 def default_budget_condition(settings: AdmissionSettings) -> str:
     """Which pods may get a default: those of a namespace that has one, unless their tenant has a budget of its own."""
-    budgeted = [rule for rule in settings.tenants if rule.limits and rule.namespace in settings.default_budgets]
+    budgeted = [rule for rule in settings.tenants if rule.sets_budget and rule.namespace in settings.default_budgets]
     others = [f"!{_is_pod_of(rule)}" for rule in budgeted]
     return " && ".join([f"request.namespace in {literal(sorted(settings.default_budgets))}", *others])
 

@@ -2,7 +2,7 @@
 
 Each variable below is one function of `cap.py` or `tenant_rules.py`, under the same name where it has
 one. The table in tests/cases/tenant_admission runs through both, and the pods are the same to the byte.
-Patches only add, so that lists keep their order.
+Patches add to lists and replace in place, so that lists keep their order.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from helpers.domain.admission.cap import SHELL_WORD, Cap, Obstacle
 from helpers.domain.admission.tenant_rules import TenantRule, tenant_rules
 from helpers.domain.estate.model import Estate
 from helpers.rendering.admission_cel import literal
+from helpers.rendering.admission_claims import budget_said, claim_patches, claim_variables
+from helpers.rendering.admission_patches import add, escaped
 from helpers.rendering.objects import RenderedObject, address_of
 from helpers.rendering.templates import render_template
 
@@ -47,7 +49,7 @@ def rule_variables(rule: TenantRule) -> Variables:
         "container": "variables.found ? object.spec.containers[variables.indices[0]] : dyn({})",
         "path": 'variables.found ? "/spec/containers/" + string(variables.indices[0]) : ""',
     }
-    budget = _budget_variables(rule, rule.limits) if rule.limits is not None else {}
+    budget = _budget_variables(rule, rule.limits) if rule.limits is not None else claim_variables(rule)
     cap = _cap_variables(rule, rule.cap) if rule.cap is not None else {}
     return _used({**common, **budget, **cap}, rule_patch(rule))
 
@@ -65,21 +67,19 @@ def _used(variables: Variables, patch: str) -> Variables:
 def rule_patch(rule: TenantRule) -> str:
     """The JSON patch that the variables come to."""
     texts = {}
-    patches = [f"has(object.metadata.annotations) ? [] : [{_add(literal('/metadata/annotations'), '{}')}]"]
-    if rule.limits is not None:
-        patches += _limits_patches()
+    patches = [f"has(object.metadata.annotations) ? [] : [{add(literal('/metadata/annotations'), '{}')}]"]
+    if rule.sets_budget:
+        patches += claim_patches(rule) if rule.claim_template else _limits_patches()
         texts[rule.budget_key] = "variables.budgetText"
     if rule.cap is not None:
         patches += _cap_patches(rule.cap)
         texts[rule.cap_key] = "variables.capText"
     for key, text in texts.items():
-        patches.append(f"[{_add(literal(f'/metadata/annotations/{_escaped(key)}'), text)}]")
+        patches.append(f"[{add(literal(f'/metadata/annotations/{escaped(key)}'), text)}]")
     return "\n+ ".join(f"({patch})" for patch in patches)
 
 
 def _budget_variables(rule: TenantRule, wanted: dict[str, str]) -> Variables:
-    text = literal(rule.budget_text())
-    instead = literal(f"{rule.budget_text()} instead of ")
     return {
         "names": literal(list(wanted)),
         "wanted": literal(wanted),
@@ -90,18 +90,15 @@ def _budget_variables(rule: TenantRule, wanted: dict[str, str]) -> Variables:
         "replaced": "variables.names.filter(name, "
         "quantity(variables.before[name]).compareTo(quantity(variables.wanted[name])) != 0)"
         '.map(name, name + "=" + variables.before[name]).join(", ")',
-        "said": f'variables.annotations[?{literal(rule.budget_key)}].orValue("")',
-        "budgetText": f"!variables.found ? {literal(rule.budget_missing_text())}\n"
-        f': variables.replaced != "" ? {instead} + variables.replaced\n'
-        f": variables.said.startsWith({instead}) ? variables.said : {text}",
+        **budget_said(rule),
     }
 
 
 def _limits_patches() -> list[str]:
-    resources = _add('variables.path + "/resources"', "{}")
-    limits = _add('variables.path + "/resources/limits"', "{}")
-    limit = _add('variables.path + "/resources/limits/" + jsonpatch.escapeKey(name)', "variables.wanted[name]")
-    request = _add('variables.path + "/resources/requests/" + jsonpatch.escapeKey(name)', "variables.wanted[name]")
+    resources = add('variables.path + "/resources"', "{}")
+    limits = add('variables.path + "/resources/limits"', "{}")
+    limit = add('variables.path + "/resources/limits/" + jsonpatch.escapeKey(name)', "variables.wanted[name]")
+    request = add('variables.path + "/resources/requests/" + jsonpatch.escapeKey(name)', "variables.wanted[name]")
     return [
         f"variables.found && !has(variables.container.resources) ? [{resources}] : []",
         f"variables.found && variables.limits.size() == 0 ? [{limits}] : []",
@@ -150,18 +147,18 @@ def _is_set(cap: Cap) -> str:
 
 def _cap_patches(cap: Cap) -> list[str]:
     if cap.kind == "env":
-        first = _add('variables.path + "/env"', "[]")
-        each = _add('variables.path + "/env/-"', "one")
+        first = add('variables.path + "/env"', "[]")
+        each = add('variables.path + "/env/-"', "one")
         return [
             f"variables.changed && variables.env.size() == 0 ? [{first}] : []",
             f"variables.changed ? variables.missing.map(one, {each}) : []",
         ]
     if cap.kind == "argument":
-        added = _add('variables.path + "/args"', f"variables.args + {literal([cap.argument])}")
+        added = add('variables.path + "/args"', f"variables.args + {literal([cap.argument])}")
         return [f"variables.changed ? [{added}] : []"]
     if cap.kind == "wrapper":
-        command = _add('variables.path + "/command"', "variables.wrapper + variables.command")
-        args = _add('variables.path + "/args"', "variables.args")
+        command = add('variables.path + "/command"', "variables.wrapper + variables.command")
+        args = add('variables.path + "/args"', "variables.args")
         return [
             f"variables.changed ? [{command}] : []",
             f"variables.changed && variables.args.size() > 0 ? [{args}] : []",
@@ -191,12 +188,3 @@ _STANDS: dict[Obstacle, Callable[[Cap], str]] = {
     "shell": lambda _cap: f"variables.line.exists(word, word.matches({literal(f'^({SHELL_WORD})$')}))",
     "no command line": _no_command_line,
 }
-
-
-def _add(path: str, value: str) -> str:
-    return f'JSONPatch{{op: "add", path: {path}, value: {value}}}'
-
-
-def _escaped(key: str) -> str:
-    """`key` as one step of a JSON pointer."""
-    return key.replace("~", "~0").replace("/", "~1")

@@ -10,6 +10,8 @@ from typing import Any
 from helpers.domain.budget import budget_fields, workload_identity
 from helpers.domain.capacity import capacity_settings
 from helpers.domain.demand_gates.rules import first_replicas
+from helpers.domain.dra.claims import claim_requests, claim_template_name
+from helpers.domain.dra.slice_document import API_VERSION as CLAIM_API_VERSION
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenant_labels import rendered_labels
 from helpers.domain.estate.tenants import Tenant
@@ -52,6 +54,7 @@ def consumer_objects(estate: Estate) -> tuple[RenderedObject, ...]:
             ],
         ),
     ]
+    objects += _claim_templates(estate, shared, namespaces)
     return (*objects, *_workloads(estate, shared, namespaces), *_exec_rights(estate, shared, namespaces))
 
 
@@ -95,6 +98,27 @@ def _after(namespaces: dict[str, str], item: Any) -> list[str]:
     return [namespaces.get(item.namespace, GATE)]
 
 
+def claim_template_address(tenant: Tenant) -> str:
+    """The address of the tenant's ResourceClaimTemplate."""
+    return address_of("claim-template", tenant.name)
+
+
+def _claim_templates(estate: Estate, shared: dict[str, Any], namespaces: dict[str, str]) -> Iterator[RenderedObject]:
+    for tenant in estate.tenants:
+        if estate.is_claimed(tenant):
+            yield from render_template(
+                1,
+                "tenants/claim-template.yaml.j2",
+                address=claim_template_address(tenant),
+                after=_after(namespaces, tenant),
+                api_version=CLAIM_API_VERSION,
+                name=claim_template_name(estate, tenant),
+                namespace=tenant.namespace,
+                labels={**shared["labels"], f"{estate.label_prefix}/tenant": tenant.name},
+                requests=claim_requests(estate, tenant),
+            )
+
+
 def _workloads(estate: Estate, shared: dict[str, Any], namespaces: dict[str, str]) -> Iterator[RenderedObject]:
     for tenant in estate.tenants:
         if tenant.apply == "create":
@@ -103,7 +127,7 @@ def _workloads(estate: Estate, shared: dict[str, Any], namespaces: dict[str, str
                 "tenants/workload.yaml.j2",
                 tenant=tenant,
                 address=address_of("tenant", tenant.name),
-                after=_workload_after(tenant, namespaces),
+                after=_workload_after(estate, tenant, namespaces),
                 labels=rendered_labels(estate.label_prefix, tenant),
                 selector={**shared["labels"], "app.kubernetes.io/name": tenant.name},
                 strategy=_strategy(tenant),
@@ -131,9 +155,13 @@ def _exec_rights(estate: Estate, shared: dict[str, Any], namespaces: dict[str, s
     )
 
 
-def _workload_after(tenant: Tenant, namespaces: dict[str, str]) -> list[str]:
+def _workload_after(estate: Estate, tenant: Tenant, namespaces: dict[str, str]) -> list[str]:
     priority = [address_of("priority-class", tenant.priority)] if tenant.priority else []
-    return [namespaces[tenant.namespace], *priority]
+    return [namespaces[tenant.namespace], *priority, *_claim_addresses(estate, tenant)]
+
+
+def _claim_addresses(estate: Estate, tenant: Tenant) -> tuple[str, ...]:
+    return (claim_template_address(tenant),) if estate.is_claimed(tenant) else ()
 
 
 def _strategy(tenant: Tenant) -> dict[str, Any] | None:
@@ -149,9 +177,10 @@ def _tenant_steps(estate: Estate, tenant: Tenant) -> Iterator[Step]:
         unset = address_of("unset-budget", tenant.name)
         yield Step(1, "tenants", unset, ("budget", "unset"), identity, "destroy", (GATE,))
         numbers = budget_fields(estate, tenant).to_triggers()
-        yield Step(1, "tenants", address_of("budget", tenant.name), ("budget", "set"), numbers, "create", (unset,))
+        after = (unset, *_claim_addresses(estate, tenant))
+        yield Step(1, "tenants", address_of("budget", tenant.name), ("budget", "set"), numbers, "create", after)
     elif tenant.apply == "create" and tenant.workload.kind in _SCALABLE:
         count = str(first_replicas(estate, tenant))
         replicas = {**identity, "replicas": count, "label_prefix": estate.label_prefix}
-        after = (address_of("tenant", tenant.name),)
-        yield Step(1, "tenants", address_of("replicas", tenant.name), ("replicas", "set"), replicas, "create", after)
+        stands = (address_of("tenant", tenant.name),)
+        yield Step(1, "tenants", address_of("replicas", tenant.name), ("replicas", "set"), replicas, "create", stands)

@@ -9,6 +9,7 @@ from typing import Any
 from helpers.domain.admission.caps import apply_cap
 from helpers.domain.admission.tenant_rules import tenant_cap, tenant_container
 from helpers.domain.budget import budget_fields
+from helpers.domain.dra.claims import claim_template_name, with_claim
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.names import framework_cap_annotation
@@ -25,6 +26,8 @@ def tenant_pod(estate: Estate, tenant: Tenant) -> dict[str, Any]:
         _with_budget(estate, tenant, container) if container["name"] == tenant.workload.container else container
         for container in pod["containers"]
     ]
+    if estate.is_claimed(tenant):
+        pod = with_claim(pod, tenant.workload.container, claim_template_name(estate, tenant))
     pod["runtimeClassName"] = estate.runtime_class.name
     if tenant.priority is not None:
         pod["priorityClassName"] = tenant.priority
@@ -44,7 +47,8 @@ def pod_annotations(estate: Estate, tenant: Tenant) -> dict[str, str]:
 def _with_budget(estate: Estate, tenant: Tenant, container: dict[str, Any]) -> dict[str, Any]:
     """Limits alone: the API server makes the request of an extended resource equal to its limit."""
     resources = {**(container.get("resources") or {})}
-    resources["limits"] = {**(resources.get("limits") or {}), **budget_fields(estate, tenant).limits()}
+    if limits := {**(resources.get("limits") or {}), **budget_fields(estate, tenant).limits()}:
+        resources["limits"] = limits
     container = {**container, "resources": resources}
     cap = tenant_cap(estate.node(tenant.node), tenant)
     return container if cap is None else apply_cap(container, cap)[0]

@@ -10,7 +10,13 @@ from helpers.domain.quantity import Quantity
 
 # Fields whose value is one quantity, and fields whose value maps names to quantities, by parent.
 _SINGLE = {"sizeLimit": "emptyDir", "divisor": "resourceFieldRef"}
-_LISTS = {("resources", "limits"), ("resources", "requests"), ("spec", "hard"), ("spec", "overhead")}
+_LISTS = {
+    ("resources", "limits"),
+    ("resources", "requests"),
+    ("spec", "hard"),
+    ("spec", "overhead"),
+    ("capacity", "requests"),
+}
 
 
 def canonical(manifest: Mapping[str, Any]) -> dict[str, Any]:

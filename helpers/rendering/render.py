@@ -6,6 +6,7 @@ from helpers.domain.estate.model import Estate
 from helpers.domain.watchdog.settings import watchdog_settings
 from helpers.rendering.admission import admission_objects
 from helpers.rendering.consumers import consumer_objects, consumer_steps
+from helpers.rendering.dra import dra_objects
 from helpers.rendering.gpu_operator import gpu_operator_files
 from helpers.rendering.gpu_system import gpu_system_objects
 from helpers.rendering.manager import manager_objects
@@ -25,6 +26,7 @@ def render(estate: Estate) -> Rendered:
     return Rendered(
         objects=(
             *nvidia_objects(estate),
+            *dra_objects(estate),
             *gpu_system_objects(estate),
             *admission_objects(estate),
             *telemetry_objects(estate),

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from helpers.domain import names
+from helpers.domain.dra.claims import driver_of
+from helpers.domain.dra.settings import DraAgentSettings
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.rights import policy_rules
@@ -31,8 +33,8 @@ def telemetry_objects(estate: Estate) -> Iterator[RenderedObject]:
     yield from _watchdog(estate, shared)
 
 
-def exporter_arguments(estate: Estate) -> list[str]:
-    """`gpumem` arguments of the exporter's container."""
+def exporter_arguments(estate: Estate, node: Node) -> list[str]:
+    """`gpumem` arguments of the exporter's container on nodes of this kind."""
     exporter = estate.exporter
     arguments = ["exporter", "run", "--source", exporter.source, "--listen-address", _ANY_ADDRESS]
     arguments += ["--listen-port", str(names.EXPORTER_PORT), "--node-name", "$(NODE_NAME)"]
@@ -42,12 +44,22 @@ def exporter_arguments(estate: Estate) -> list[str]:
         arguments += ["--dcgm-collection-seconds", f"{exporter.dcgm_collection_seconds:g}"]
     else:
         arguments += ["--host-cgroup", "/host/cgroup"]
+    if folder := claims_folder(estate, node):
+        arguments += ["--cdi-dir", folder]
     return arguments
+
+
+def claims_folder(estate: Estate, node: Node) -> str:
+    """Where our agent writes what claims hold on such a node; empty where it does not run."""
+    by_agent = estate.uses_claims(node) and estate.budget.published_by == "agent"
+    return str(DraAgentSettings.model_fields["cdi_dir"].default) if by_agent else ""
 
 
 def watchdog_arguments(estate: Estate) -> list[str]:
     """`gpumem` arguments of the watchdog's container."""
     arguments = ["watchdog", "run", "--settings", names.WATCHDOG_CONFIG_PATH, "--resource", estate.resource]
+    if estate.claim_nodes():
+        arguments += ["--claims-driver", driver_of(estate)]
     return [*arguments, "--label-prefix", estate.label_prefix, "--metrics-address", f":{names.WATCHDOG_METRICS_PORT}"]
 
 
@@ -73,13 +85,14 @@ def _exporter_of(estate: Estate, node: Node, context: dict[str, Any]) -> Iterato
         name=f"{EXPORTER_SERVICE}-{node.name}",
         node_selector=node.node_selector(),
         tolerations=gpu_tolerations(node),
-        arguments=exporter_arguments(estate),
+        arguments=exporter_arguments(estate, node),
+        cdi_folder=claims_folder(estate, node),
     )
 
 
 def _watchdog(estate: Estate, shared: dict[str, Any]) -> Iterator[RenderedObject]:
     settings = watchdog_settings(estate).without_budgets().to_json()
-    rights = watchdog_rights(allow_delete=estate.watchdog.allow_delete)
+    rights = watchdog_rights(allow_delete=estate.watchdog.allow_delete, claims=bool(estate.claim_nodes()))
     context = {
         **shared,
         "service_account": WATCHDOG_SERVICE_ACCOUNT,

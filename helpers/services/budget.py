@@ -39,19 +39,16 @@ def set_budget(cluster: Cluster, fields: BudgetFields, *, dry_run: bool = False,
         )
     _check_container(found, fields, where)
     try:
-        result = cluster.apply(
-            _guarded(fields.manifest(), found),
-            field_manager=names.FIELD_MANAGER_BUDGET,
-            force=force,
-            dry_run=dry_run,
-        )
+        if fields.claim_template:
+            _check_one_chooser(_apply(cluster, fields, found, force=force, dry_run=True), fields, where)
+        result = _apply(cluster, fields, found, force=force, dry_run=dry_run)
     except Conflict as conflict:
         raise CheckFailed(
             f"tenant {fields.tenant}: {where} container {fields.container} has other numbers from another owner "
             f"({conflict}). Remove the lines from that owner's manifest, write the owner's number in the estate, "
             "or take them over with --force."
         ) from conflict
-    numbers = ", ".join(f"{resource}={amount}" for resource, amount in fields.limits().items())
+    numbers = fields.text()
     subject = f"tenant {fields.tenant}: {where} container {fields.container}"
     if _generation(result) == _generation(found):
         return Outcome(changed=False, message=f"{subject} has {numbers} already")
@@ -82,6 +79,25 @@ def unset_budget(cluster: Cluster, identity: WorkloadIdentity, *, dry_run: bool 
 
 def _ref(identity: WorkloadIdentity) -> ObjectRef:
     return ObjectRef(API_VERSION, identity.kind, identity.workload, identity.namespace)
+
+
+def _apply(cluster: Cluster, fields: BudgetFields, found: Manifest, *, force: bool, dry_run: bool) -> Manifest:
+    manifest = _guarded(fields.manifest(), found)
+    return cluster.apply(manifest, field_manager=names.FIELD_MANAGER_BUDGET, force=force, dry_run=dry_run)
+
+
+def _check_one_chooser(applied: Manifest, fields: BudgetFields, where: str) -> None:
+    """What the owner's manifest asks for stays in it: with a claim beside it, two would choose a card each."""
+    containers = applied["spec"]["template"]["spec"]["containers"]
+    mine = next(item for item in containers if item["name"] == fields.container)
+    amounts = {**(mine["resources"].get("requests") or {}), **(mine["resources"].get("limits") or {})}
+    asked = [name for name in (fields.resource, fields.share_resource) if name in amounts]
+    if asked:
+        raise CheckFailed(
+            f"tenant {fields.tenant}: {where} container {fields.container} itself asks for {' and '.join(asked)}, and "
+            "the card comes from the claim alone. Remove the lines from its owner's manifest, or use apply: admission, "
+            "which takes them off each pod."
+        )
 
 
 def _check_container(found: Manifest, fields: BudgetFields, where: str) -> None:

@@ -16,7 +16,7 @@ NODES = ObjectRef("v1", "Node")
 PODS = ObjectRef("v1", "Pod")
 
 # A pod that ended holds nothing, though its object may stay for days.
-_NOT_ENDED = "status.phase!=Succeeded,status.phase!=Failed"
+NOT_ENDED = "status.phase!=Succeeded,status.phase!=Failed"
 
 Pods = Mapping[str, tuple[RunningPod, ...]]
 
@@ -79,7 +79,7 @@ def running_pods(cluster: Cluster, resource: str, node: str = "") -> Pods:
         QuantityError: a budget cannot be read; names pod, container and field.
         ClusterError: the API refused or did not answer.
     """
-    selector = f"spec.nodeName={node},{_NOT_ENDED}" if node else _NOT_ENDED
+    selector = f"spec.nodeName={node},{NOT_ENDED}" if node else NOT_ENDED
     found: dict[str, list[RunningPod]] = defaultdict(list)
     for pod in cluster.list(PODS, field_selector=selector):
         place, budget_mib = pod["spec"].get("nodeName"), pod_budget_mib(pod, resource)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from helpers.domain.capacity import CapacitySettings, Shortfall, shortfalls
+from helpers.domain.dra.gate import claim_shortfalls
 from helpers.domain.errors import ClusterError, ExitCode
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster
-from helpers.services.capacity_observation import observe_nodes
+from helpers.services.capacity_observation import observe_nodes, running_pods
+from helpers.services.claims import observe_cards, observe_held
 
 POLL_SECONDS = 0.5
 
@@ -31,7 +33,7 @@ def verify(cluster: Cluster, settings: CapacitySettings, clock: Clock, wait_seco
     """
     until = clock.monotonic_seconds() + wait_seconds
     version = cluster.server_version()
-    found = shortfalls(settings, observe_nodes(cluster, settings))
+    found = _shortfalls(cluster, settings)
     if version != settings.kubernetes_version:
         wanted = f"{settings.kubernetes_version} (kubernetes.version in the estate: correct it and render again)"
         return (Shortfall("API server", f"Kubernetes {version}", wanted), *found)
@@ -39,7 +41,7 @@ def verify(cluster: Cluster, settings: CapacitySettings, clock: Clock, wait_seco
     while found and clock.monotonic_seconds() < until:
         clock.sleep_seconds(min(POLL_SECONDS, until - clock.monotonic_seconds()))
         try:
-            found, lost = shortfalls(settings, observe_nodes(cluster, settings)), None
+            found, lost = _shortfalls(cluster, settings), None
         except ClusterError as error:
             if error.exit_code is not ExitCode.DEPENDENCY:  # a refusal stays one
                 raise
@@ -47,3 +49,11 @@ def verify(cluster: Cluster, settings: CapacitySettings, clock: Clock, wait_seco
     if lost is not None:
         raise lost
     return found
+
+
+def _shortfalls(cluster: Cluster, settings: CapacitySettings) -> tuple[Shortfall, ...]:
+    if not settings.claim_nodes:
+        return shortfalls(settings, observe_nodes(cluster, settings))
+    nodes = observe_nodes(cluster, settings, running_pods(cluster, settings.resource))
+    cards, held = observe_cards(cluster, settings.claims_driver), observe_held(cluster, settings.claims_driver)
+    return (*shortfalls(settings, nodes), *claim_shortfalls(settings, nodes, cards, held))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from helpers.domain.capacity import NodeCapacity, capacity_settings
+from helpers.domain.capacity import NodeKind, node_kinds
+from helpers.domain.dra.claims import driver_of
+from helpers.domain.dra.offers import CardKey, HeldMemory
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.pod_owner import controller
 from helpers.domain.quantity import Quantity
-from helpers.domain.report import NodeRow, Report, TenantRow, TenantState, static_report
+from helpers.domain.report import LiveCardRow, NodeRow, Report, TenantRow, TenantState, static_report
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
+from helpers.services.claims import observe_cards, observe_held
 
 _FINISHED = ("Succeeded", "Failed")
 
@@ -20,27 +23,68 @@ def live_report(cluster: Cluster, estate: Estate) -> Report:
     report = static_report(estate)
     states = tenant_states(cluster, estate)
     shown = _shown_by_kind(cluster, estate)
-    nodes = tuple(_with_live(node, states, shown) for node in report.nodes)
+    live_cards = _live_cards(cluster, estate) if estate.claim_nodes() else ()
+    for tenant in estate.tenants:
+        cards = tuple(row.card for row in live_cards if tenant.name in row.tenants)
+        states[tenant.name] = states[tenant.name].model_copy(update={"cards": cards})
+    nodes = tuple(_with_live(node, states, shown, live_cards) for node in report.nodes)
     return report.model_copy(update={"live": True, "nodes": nodes})
 
 
-def _with_live(node: NodeRow, states: Mapping[str, TenantState], shown: Mapping[str, dict[str, int | None]]) -> NodeRow:
+def _live_cards(cluster: Cluster, estate: Estate) -> tuple[LiveCardRow, ...]:
+    """Every offered card of the cluster with what claims have of it, whoever made them."""
+    driver, label = driver_of(estate), f"{estate.label_prefix}/tenant"
+    held: dict[CardKey, list[HeldMemory]] = {}
+    for one in observe_held(cluster, driver):
+        held.setdefault(one.key, []).append(one)
+    return tuple(
+        LiveCardRow(
+            card=f"{card.node}/{card.device}",
+            uuid=card.uuid,
+            model=card.model,
+            offered_mib=card.memory_mib,
+            claimed_mib=sum(one.memory_mib for one in held.get(card.key, ())),
+            tenants=tuple(one.labels.get(label, f"{one.namespace}/{one.claim}") for one in held.get(card.key, ())),
+        )
+        for card in observe_cards(cluster, driver)
+    )
+
+
+def _with_live(
+    node: NodeRow,
+    states: Mapping[str, TenantState],
+    shown: Mapping[str, dict[str, int | None]],
+    live_cards: Sequence[LiveCardRow],
+) -> NodeRow:
     tenants: tuple[TenantRow, ...] = tuple(row.model_copy(update={"state": states[row.tenant]}) for row in node.tenants)
-    return node.model_copy(update={"tenants": tenants, "shown_mib": shown[node.name]})
+    mine = tuple(row for row in live_cards if row.card.rpartition("/")[0] in shown[node.name])
+    return node.model_copy(update={"tenants": tenants, "shown_mib": shown[node.name], "live_cards": mine})
 
 
 def _shown_by_kind(cluster: Cluster, estate: Estate) -> dict[str, dict[str, int | None]]:
-    settings = capacity_settings(estate)
-    shown: dict[str, dict[str, int | None]] = {kind.name: {} for kind in settings.nodes}
+    kinds, claimed = node_kinds(estate), {node.name for node in estate.claim_nodes()}
+    offered = _offered_mib(cluster, estate) if claimed else {}
+    shown: dict[str, dict[str, int | None]] = {kind.name: {} for kind in kinds}
     for node in cluster.list(ObjectRef("v1", "Node")):
         name, labels = node["metadata"]["name"], node["metadata"].get("labels", {})
-        for kind in settings.nodes:
+        for kind in kinds:
             if kind.matches(name, labels):
-                shown[kind.name][name] = _allocatable_mib(node, estate.resource, kind)
+                by_number = kind.name not in claimed
+                shown[kind.name][name] = (
+                    _allocatable_mib(node, estate.resource, kind) if by_number else offered.get(name)
+                )
     return shown
 
 
-def _allocatable_mib(node: Manifest, resource: str, kind: NodeCapacity) -> int | None:
+def _offered_mib(cluster: Cluster, estate: Estate) -> dict[str, int]:
+    """`{node: MiB of all its cards}` that claims can have."""
+    offered: dict[str, int] = {}
+    for card in observe_cards(cluster, driver_of(estate)):
+        offered[card.node] = offered.get(card.node, 0) + card.memory_mib
+    return offered
+
+
+def _allocatable_mib(node: Manifest, resource: str, kind: NodeKind) -> int | None:
     text = node.get("status", {}).get("allocatable", {}).get(resource)
     if text is None:
         return None
@@ -49,6 +93,11 @@ def _allocatable_mib(node: Manifest, resource: str, kind: NodeCapacity) -> int |
 
 def tenant_states(cluster: Cluster, estate: Estate) -> dict[str, TenantState]:
     """`{tenant: state}` for every tenant of `estate`, those without pods included."""
+    return {name: _state(found) for name, found in tenant_pods(cluster, estate).items()}
+
+
+def tenant_pods(cluster: Cluster, estate: Estate) -> dict[str, list[Manifest]]:
+    """`{tenant: its pods}`, told by their controllers."""
     owners = {tenant.key: tenant for tenant in estate.tenants}
     pods: dict[str, list[Manifest]] = {tenant.name: [] for tenant in estate.tenants}
     for namespace in sorted({tenant.namespace for tenant in estate.tenants}):
@@ -57,7 +106,7 @@ def tenant_states(cluster: Cluster, estate: Estate) -> dict[str, TenantState]:
             tenant = _tenant_of(pod, namespace, replica_sets, owners)
             if tenant is not None:
                 pods[tenant.name].append(pod)
-    return {name: _state(found) for name, found in pods.items()}
+    return pods
 
 
 def _owners_of_replica_sets(cluster: Cluster, namespace: str) -> dict[str, tuple[str, str]]:

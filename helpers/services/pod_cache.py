@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,7 +30,7 @@ class PodCache:
     """Reads pods every `interval_seconds`, and sooner when asked to; in a thread of its own.
 
     `gap_seconds` is the least time between two readings: processes that appear one by one must not
-    become a list call each.
+    become a list call each. `claimed` answers `{(namespace, claim): MiB}` of what is prepared on this node.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class PodCache:
         clock: Clock,
         log: Log,
         gap_seconds: float = 1.0,
+        claimed: Callable[[], Mapping[tuple[str, str], int]] | None = None,
     ) -> None:
         self._pods = pods
+        self._claimed = claimed
         self._resource = resource
         self._interval_seconds = interval_seconds
         self._gap_seconds = gap_seconds
@@ -104,7 +107,7 @@ class PodCache:
         """One reading, in the caller's thread; the state after it."""
         before = self._state
         try:
-            directory = read_pods(self._pods.pods(), self._resource)
+            directory = read_pods(self._pods.pods(), self._resource, self._claimed() if self._claimed else None)
         except DependencyError as error:
             self._failures_in_a_row += 1
             self._log.warning("pods_unreadable", reason=str(error), failures_in_a_row=self._failures_in_a_row)

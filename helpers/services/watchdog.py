@@ -101,7 +101,11 @@ class Watchdog:
         """
         followers = [
             threading.Thread(target=follow, args=(self._stop,), name=name, daemon=True)
-            for name, follow in (("pods", self.pods.follow), ("targets", self._ports.targets.follow))
+            for name, follow in (
+                ("pods", self.pods.follow),
+                ("claims", self.pods.claims.follow),
+                ("targets", self._ports.targets.follow),
+            )
         ]
         for follower in followers:
             follower.start()
@@ -114,7 +118,7 @@ class Watchdog:
         self._ports.log.info("watchdog_stopped")
 
     def _raise_failures(self) -> None:
-        for failure in (self.pods.failure, self._ports.targets.failure):
+        for failure in (self.pods.failure, self.pods.claims.failure, self._ports.targets.failure):
             if failure is not None:
                 raise failure
 

@@ -15,6 +15,7 @@ from helpers.domain.watchdog.facts import PodFacts
 from helpers.domain.watchdog.settings import TenantRule, WatchdogSettings
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 from helpers.services.capacity_observation import pod_budget_mib
+from helpers.services.watchdog_claims import ClaimBudgets
 
 PODS = ObjectRef("v1", "Pod")
 # One that is on no node, or has ended, holds no memory.
@@ -26,11 +27,15 @@ _REMEMBERED_COUNT = 1000
 
 @dataclass(frozen=True, slots=True)
 class PodReading:
-    """How pods are read: the extended resource of budgets, and the prefix of our annotations."""
+    """How pods are read: the extended resource of budgets, and the prefix of our annotations.
+
+    `claims_driver`: whose cards budgets are claims on; empty where none is a claim.
+    """
 
     settings: WatchdogSettings
     resource: str
     label_prefix: str
+    claims_driver: str = ""
 
     @property
     def protected_annotation(self) -> str:
@@ -134,6 +139,7 @@ class PodView:
     def __init__(self, cluster: Cluster, reading: PodReading) -> None:
         self._cluster = cluster
         self._reading = reading
+        self.claims = ClaimBudgets(cluster, reading.claims_driver)
         self._lock = threading.Lock()
         self._pods: dict[str, WatchedPod] = {}
         # Deleted lately: a list that was answered before must not bring them back.
@@ -151,12 +157,14 @@ class PodView:
     def all(self) -> tuple[PodFacts, ...]:
         """Every pod's facts."""
         with self._lock:
-            return tuple(pod.facts for pod in self._pods.values())
+            pods = [pod.facts for pod in self._pods.values()]
+        return tuple(map(self.claims.with_budget, pods))
 
     def find(self, uid: str) -> WatchedPod | None:
         """The pod with that uid, as far as the cache knows."""
         with self._lock:
-            return self._pods.get(uid)
+            pod = self._pods.get(uid)
+        return None if pod is None else replace(pod, facts=self.claims.with_budget(pod.facts))
 
     def fresh(self, node: str) -> tuple[PodFacts, ...]:
         """The pods of one node as the API has them at this moment; the cache learns from it.
@@ -169,7 +177,8 @@ class PodView:
         listed = self._cluster.list(PODS, field_selector=f"spec.nodeName={node}")
         found = [pod for pod in (watched_pod(one, self._reading) for one in listed) if pod is not None]
         self._learn(before, found)
-        return tuple(pod.facts for pod in found)
+        self.claims.refresh()
+        return tuple(self.claims.with_budget(pod.facts) for pod in found)
 
     def _put(self, pod: Manifest, *, gone: bool) -> None:
         uid = str(pod["metadata"]["uid"])

@@ -38,7 +38,8 @@ def canonicalise(value: Any) -> None:
     """Spells every amount as the API server stores it."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key in _AMOUNTS and isinstance(inner, dict):
+            # A device's capacity holds more than amounts.
+            if key in _AMOUNTS and isinstance(inner, dict) and not any(isinstance(one, dict) for one in inner.values()):
                 # The API server never shows another spelling, nor a number that it cannot read.
                 value[key] = {name: Quantity.parse(amount).canonical() for name, amount in inner.items()}
             elif key != "managedFields":

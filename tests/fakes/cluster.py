@@ -18,7 +18,14 @@ from helpers.ports.cluster import Manifest, ObjectRef, Removal, WatchEvent
 from tests.fakes.api_rules import Object, canonicalise, checked, merged, prune, selected
 from tests.fakes.ownership import Manager, Path, dotted, leaves, managed_fields, put
 
-CLUSTER_SCOPED = ("Node", "Namespace", "PriorityClass", "MutatingWebhookConfiguration")
+CLUSTER_SCOPED = (
+    "DeviceClass",
+    "MutatingWebhookConfiguration",
+    "Namespace",
+    "Node",
+    "PriorityClass",
+    "ResourceSlice",
+)
 
 Key = tuple[str, str, str]
 Objects = list[dict[str, Any]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -225,6 +226,35 @@ def pod_on(nodes: Lab) -> Iterator[Callable[[str, str], str]]:
         path = f"/api/v1/namespaces/default/pods/{name}"
         api.delete(path, {"gracePeriodSeconds": 0})
         wait_for(functools.partial(is_gone, api, path))
+
+
+@pytest.mark.parametrize(("left", "phase"), [(None, "Running"), ("1k", "Failed")])
+def test_a_kubelet_that_restarts_keeps_pods_without_a_number_and_fails_them_below_one(
+    nodes: Lab, cluster: KubernetesCluster, pod_on: Callable[[str, str], str], left: str | None, phase: str
+) -> None:
+    """Why a move to claims takes the number away instead of lowering it."""
+    advertise(cluster, settings())
+    path = f"/api/v1/namespaces/default/pods/{pod_on(HOLLOW, '5k')}"
+    api = nodes.api()
+    wait_for(lambda: api.get(path)["status"]["phase"] == "Running")
+    unset_capacity(cluster, settings(), events=FakeEvents(), log=FakeLog())
+    if left is not None:
+        amounts = {RESOURCE: left}
+        api.patch(f"/api/v1/nodes/{HOLLOW}/status", {"status": {"capacity": amounts, "allocatable": amounts}})
+    before = heartbeat(cluster)
+    wait_for(lambda: datetime.now(UTC) - datetime.fromisoformat(before) > timedelta(seconds=1))
+    restart_kubelet(nodes)
+    wait_for(lambda: heartbeat(cluster) != before)
+    wait_for(lambda: api.get(path)["status"]["phase"] == phase)
+    if left is None:
+        # A refusal comes within a second of the start; what it is asked again later is the same.
+        time.sleep(3)
+        assert api.get(path)["status"]["phase"] == "Running"
+    else:
+        api.patch(
+            f"/api/v1/nodes/{HOLLOW}/status",
+            {"status": {"capacity": {RESOURCE: None}, "allocatable": {RESOURCE: None}}},
+        )
 
 
 @pytest.mark.parametrize("name", [HOLLOW, BARE])

@@ -30,3 +30,11 @@ def example(**replaced: str) -> Estate:
 def example_on_webhook(certificates: str = "self") -> Estate:
     """The example on a Kubernetes whose API server cannot run the rules of admission itself."""
     return example(**{'version: "1.36"': 'version: "1.34"', "certificates: self": f"certificates: {certificates}"})
+
+
+def on_claims(backend: str = "dra") -> Estate:
+    """The Talos estate with its budgets as claims; everything else as it is."""
+    text = (PROJECT / "estates/talos-2x3090.yaml").read_text()
+    assert text.count("\nnodes:") == 1
+    text = text.replace("\nnodes:", f"\nbudget: {{backend: {backend}}}\nnodes:")
+    return parse_estate(text, "talos-2x3090.yaml")[0]

@@ -164,3 +164,43 @@ def test_a_missing_permission_surfaces(cluster: FakeCluster) -> None:
     cluster.forbid("patch", "Deployment")
     with pytest.raises(Forbidden):
         set_budget(cluster, fields())
+
+
+def claimed() -> BudgetFields:
+    return fields().model_copy(update={"claim_template": "gpumem-immich-server-1800", "shares": 0})
+
+
+def pod_spec(cluster: FakeCluster) -> dict[str, Any]:
+    found: dict[str, Any] = cluster.now(workload_ref())["spec"]["template"]["spec"]
+    return found
+
+
+def test_a_claim_replaces_the_numbers_that_were_ours(cluster: FakeCluster) -> None:
+    set_budget(cluster, fields())
+    outcome = set_budget(cluster, claimed())
+    assert outcome.message.endswith("container main: set claim template gpumem-immich-server-1800")
+    (container,) = pod_spec(cluster)["containers"]
+    assert container["resources"] == {"limits": {"cpu": "1"}, "claims": [{"name": "gpumem"}]}
+    assert pod_spec(cluster)["resourceClaims"] == [
+        {"name": "gpumem", "resourceClaimTemplateName": "gpumem-immich-server-1800"}
+    ]
+    assert set_budget(cluster, fields()).changed
+    assert "resourceClaims" not in pod_spec(cluster)
+    assert limits(cluster) == {"cpu": "1", RESOURCE: "1800", "nvidia.com/gpu": "1"}
+
+
+def test_a_claim_is_given_back_whole(cluster: FakeCluster) -> None:
+    before = pod_spec(cluster)
+    set_budget(cluster, claimed())
+    unset_budget(cluster, IDENTITY)
+    assert pod_spec(cluster) == before
+
+
+def test_no_claim_beside_a_share_that_the_owner_asks_for() -> None:
+    theirs = workload()
+    theirs["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = "1"
+    other = FakeCluster()
+    other.add(theirs, manager="helm")
+    with pytest.raises(CheckFailed, match=r"itself asks for nvidia\.com/gpu, and the card comes from the claim alone"):
+        set_budget(other, claimed())
+    assert "resourceClaims" not in pod_spec(other)

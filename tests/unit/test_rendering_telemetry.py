@@ -61,7 +61,7 @@ def test_the_exporters_rights_are_reading_pods_alone() -> None:
     [({}, "--host-cgroup"), ({"source: nvml #": "source: dcgm #"}, "--dcgm-url")],
 )
 def test_the_exporter_takes_the_flags_that_it_is_started_with(change: dict[str, str], flag: str) -> None:
-    arguments = exporter_arguments(example(**change))
+    arguments = exporter_arguments(example(**change), example().nodes[0])
     assert arguments[:2] == ["exporter", "run"]
     assert flag in arguments
     pairs = dict(zip(arguments[2::2], arguments[3::2], strict=True))

@@ -35,13 +35,15 @@ def test_the_case_becomes_what_it_says(path: Path) -> None:
 
 
 @every_case
-def test_nothing_but_the_container_and_the_annotations_changes(path: Path) -> None:
+def test_nothing_but_the_container_the_annotations_and_the_claim_changes(path: Path) -> None:
     case = load_case(path)
     pod = case.pod_in("ai")
     changed, _ = apply_tenant_rule(pod, case.rule())
     for both in (pod, changed):
         both["metadata"].pop("annotations", None)
         both["spec"]["containers"] = [item for item in both["spec"]["containers"] if item["name"] != "main"]
+        others = [item for item in both["spec"].pop("resourceClaims", ()) if item["name"] != "gpumem"]
+        both["other claims"] = others
     assert changed == pod
 
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from helpers.domain.dra.naming import DRIVER
 from helpers.ports.cluster import ObjectRef
 from helpers.services.watchdog_pods import PodReading, PodView, trimmed, watched_pod
 from helpers.services.watchdog_targets import targets_of
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.watchdog_world import NODE, settings, tenant_pod
 from tests.fakes.world import RESOURCE, node
+from tests.unit.test_claims_gate import claim
 
 
 def facts(pod: dict[str, Any]) -> Any:
@@ -99,3 +101,38 @@ def test_endpoints_become_targets_by_address_ready_or_not() -> None:
         }
     )
     assert [(target.node, target.url) for target in found] == [("a", "http://[fd00::7]:9836/metrics")]
+
+
+def claimed_pod() -> dict[str, Any]:
+    """A tenant's pod whose budget is a claim: it declares no number."""
+    pod = tenant_pod("immich-ml", uid="u1")
+    for container in pod["spec"]["containers"]:
+        container["resources"] = {"claims": [{"name": "gpumem"}]}
+    return pod
+
+
+def test_a_budget_that_is_a_claim_counts_like_a_number() -> None:
+    cluster = FakeCluster()
+    cluster.add(node(NODE))
+    pod = claimed_pod()
+    cluster.add(pod)
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    held = claim("immich-ml-x", "n", "gpu-0", "3000Mi", pods=(name,))
+    held["metadata"]["namespace"] = namespace
+    cluster.add(held)
+    view = PodView(cluster, PodReading(settings(), RESOURCE, "gpumem.io", DRIVER))
+    (found,) = view.fresh(NODE)
+    assert found.budget_mib == 3000
+    assert [one.budget_mib for one in view.all()] == [3000]
+    seen = view.find(found.uid)
+    assert seen is not None
+    assert seen.facts.budget_mib == 3000
+
+
+def test_without_a_driver_no_claim_is_asked_for() -> None:
+    cluster = FakeCluster()
+    cluster.add(node(NODE))
+    cluster.add(claimed_pod())
+    cluster.forbid("list", "ResourceClaim")
+    (found,) = PodView(cluster, PodReading(settings(), RESOURCE, "gpumem.io")).fresh(NODE)
+    assert found.budget_mib is None

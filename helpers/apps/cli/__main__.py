@@ -39,6 +39,7 @@ COMMANDS = {
     "doctor": "doctor_commands",
     "health": "health_commands",
     "lab": "lab_commands",
+    "migrate": "migrate_commands",
 }
 
 

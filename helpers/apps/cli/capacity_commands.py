@@ -166,8 +166,12 @@ def verify(
         for shortfall in missing:
             click.echo(f"gate closed: {shortfall.message()}", err=True)
         if not missing:
-            numbers = ", ".join(f"{node.name} {node.advertised_mib}" for node in settings.nodes)
-            click.echo(coloured("every node shows its number", "green") + f" ({numbers} MiB a node)")
+            numbers = [f"{node.name} {node.advertised_mib}" for node in settings.nodes]
+            cards = [f"{node.name} {' + '.join(map(str, node.cards_mib))}" for node in settings.claim_nodes]
+            if numbers:
+                click.echo(coloured("every node shows its number", "green") + f" ({', '.join(numbers)} MiB a node)")
+            if cards:
+                click.echo(coloured("every node offers its cards", "green") + f" ({', '.join(cards)} MiB)")
     return int(ExitCode.CHECK_FAILED if missing else ExitCode.OK)
 
 

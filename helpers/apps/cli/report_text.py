@@ -23,6 +23,8 @@ def _node_text(node: NodeRow, report: Report, output: str) -> str:
     parts.append(table(rows, output, right=_RIGHT))
     if len(node.cards) > 1:
         parts.append(table(_card_rows(node), output, right=("advertised MiB", "seated MiB", "slack MiB")))
+    if node.live_cards:
+        parts.append(table(_live_card_rows(node), output, right=("offered MiB", "claimed MiB")))
     reasons = [f"{row.tenant}: {row.state.reason}" for row in node.tenants if row.state and row.state.reason]
     return "\n\n".join([*parts, *reasons])
 
@@ -97,6 +99,19 @@ def _card_rows(node: NodeRow) -> list[dict[str, Any]]:
             "tenants": ", ".join(row.tenants),
         }
         for row in node.cards
+    ]
+
+
+def _live_card_rows(node: NodeRow) -> list[dict[str, Any]]:
+    return [
+        {
+            "card": row.card,
+            "uuid": row.uuid,
+            "offered MiB": str(row.offered_mib),
+            "claimed MiB": str(row.claimed_mib),
+            "tenants": ", ".join(row.tenants),
+        }
+        for row in node.live_cards
     ]
 
 

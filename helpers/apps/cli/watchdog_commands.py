@@ -19,6 +19,7 @@ from helpers.apps.cli.context import (
 from helpers.apps.cli.output import coloured, emit_data, output_option, table
 from helpers.apps.cli.trace_options import prometheus_options, trace_argument, trace_of
 from helpers.domain import names
+from helpers.domain.dra.claims import driver_of
 from helpers.domain.errors import ExitCode
 from helpers.domain.estate.model import Estate
 from helpers.domain.watchdog.arming import ArmingReport
@@ -42,6 +43,7 @@ def watchdog() -> None:
 @cluster_options
 @settings_option("watchdog.json")
 @click.option("--resource", help="With --settings: the extended resource in which budgets are declared.")
+@click.option("--claims-driver", default="", help="With --settings: whose cards budgets are claims on.")
 @click.option("--label-prefix", default=names.DEFAULT_LABEL_PREFIX, show_default=True, help="With --settings.")
 @click.option("--namespace", envvar=names.ENV_NAMESPACE, help="Where the Lease and the exporters are.")
 @click.option("--exporter", "exporters", multiple=True, metavar="NODE=URL", help="Not by EndpointSlice; repeatable.")
@@ -58,6 +60,7 @@ def watchdog_run(
     context: str | None,
     settings_file: Path | None,
     resource: str | None,
+    claims_driver: str,
     label_prefix: str,
     namespace: str | None,
     exporters: tuple[str, ...],
@@ -70,6 +73,7 @@ def watchdog_run(
         estate = read_estate(estate_file)
         settings = watchdog_settings(estate)
         resource, label_prefix = estate.resource, estate.label_prefix
+        claims_driver = driver_of(estate) if estate.claim_nodes() else ""
         namespace = namespace or estate.namespace
     else:
         settings = app.read_watchdog_settings(settings_file)
@@ -77,6 +81,7 @@ def watchdog_run(
         raise click.UsageError(f"--settings needs --resource and --namespace (or ${names.ENV_NAMESPACE})")
     run = app.RunSettings(
         resource=resource,
+        claims_driver=claims_driver,
         label_prefix=label_prefix,
         namespace=namespace,
         exporters=exporters,

@@ -109,6 +109,7 @@ def _pod_flags(made: argparse.ArgumentParser) -> None:
     add("--ca-file", "who signed the server's certificate", type=Path)
     add("--insecure-tls", "take any certificate, as kubelets that sign their own need", action="store_true")
     add("--pods-interval-seconds", "between two lists of all pods; new processes ask at once", type=float)
+    add("--cdi-dir", "where the node's agent writes what claims hold", type=Path)
     add("--resource", "the extended resource in which budgets are declared")
     made.add_argument(
         "--tenant", dest="tenants", type=tenant_from, action="append", metavar="NAME=unit:UNIT|comm:PROCESS[,MIB]",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from helpers.adapters.kubelet_pods import ApiPods, HttpAccess, KubeletPods
@@ -165,8 +166,29 @@ def _pod_cache(settings: ExporterSettings, clock: Clock, log: Log) -> PodCache |
     access = HttpAccess(url, settings.token_file, settings.ca_file, settings.insecure_tls)
     pods: PodList = KubeletPods(access) if settings.pods_source == "kubelet" else ApiPods(access, settings.node_name)
     return PodCache(
-        pods, resource=settings.resource, interval_seconds=settings.pods_interval_seconds, clock=clock, log=log
+        pods,
+        resource=settings.resource,
+        interval_seconds=settings.pods_interval_seconds,
+        clock=clock,
+        log=log,
+        claimed=None if settings.cdi_dir is None else claimed_in(settings.cdi_dir, log),
     )
+
+
+def claimed_in(folder: Path, log: Log) -> Callable[[], Mapping[tuple[str, str], int]]:
+    """What claims hold on this node, as the agent wrote it for the container runtime: nobody is asked for it."""
+    from helpers.adapters.cdi_files import CdiFolder  # noqa: PLC0415 - not loaded where no budget is a claim
+
+    files, said = CdiFolder(folder), set[str]()
+
+    def claimed() -> dict[tuple[str, str], int]:
+        claims, unreadable = files.found()
+        for problem in sorted(set(unreadable) - said):
+            log.warning("claim_unreadable", reason=problem)
+        said.update(unreadable)
+        return {(claim.namespace, claim.name): claim.budget_mib() for claim in claims}
+
+    return claimed
 
 
 def _api_server_url() -> str:

@@ -78,6 +78,8 @@ class ExporterSettings(BaseModel):
     """Kubelets that sign their own certificate; the token is then as safe as the node's network."""
     pods_interval_seconds: Annotated[float, Field(ge=1)] = 30.0
     """Pods of processes not seen before are asked for at once; this is for budgets and for what ended."""
+    cdi_dir: Path | None = None
+    """Where the node's agent writes what claims hold; None: no budget here is a claim."""
     resource: str = "viktorbarzin.me/gpumem"
 
     tenants: tuple[ProcessTenantSettings, ...] = ()

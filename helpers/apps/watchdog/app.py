@@ -102,7 +102,7 @@ def run_watchdog(
             log=log,
             recorder=_recorder(run, log),
         )
-        reading = PodReading(settings, run.resource, run.label_prefix)
+        reading = PodReading(settings, run.resource, run.label_prefix, run.claims_driver)
         Watchdog(ports, settings, reading, stop=pulse.stop).run()
 
 

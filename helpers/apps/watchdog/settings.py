@@ -25,6 +25,9 @@ class RunSettings(BaseModel):
     resource: str
     """The extended resource in which budgets are declared; the estate's `resource`."""
 
+    claims_driver: str = ""
+    """Whose cards budgets are claims on; empty where every budget is declared in the resource."""
+
     label_prefix: str = names.DEFAULT_LABEL_PREFIX
     """Of `PREFIX/protected` on pods and `PREFIX/acts` on the Lease."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from helpers.domain.admission import messages, pods
+from helpers.domain.admission.claims import has_claim
 from helpers.domain.admission.decision import Applied, Pod, PodRequest
 from helpers.domain.admission.settings import AdmissionSettings
 from helpers.domain.quantity import canonical_count
@@ -19,8 +20,9 @@ def asks_for_a_gpu(pod: Pod, settings: AdmissionSettings) -> bool:
 
 
 def lacks_budget(pod: Pod, settings: AdmissionSettings) -> bool:
-    """Whether it wants a card and declares no memory; a declared 0 is none."""
-    return asks_for_a_gpu(pod, settings) and pods.pod_amount(pod, settings.resource) == 0
+    """Whether it wants a card and declares no memory, by number or by claim; a declared 0 is none."""
+    declared = pods.pod_amount(pod, settings.resource) > 0 or (settings.claims and has_claim(pod))
+    return asks_for_a_gpu(pod, settings) and not declared
 
 
 def budget_denials(pod: Pod, request: PodRequest, settings: AdmissionSettings) -> Iterator[str]:

@@ -54,7 +54,7 @@ class AdmissionSettings(_Settings):
     """What admission goes by. `devices` are in the order in which they are mounted.
 
     `gpu_resources` are the names by which pods ask for a GPU, `shared_resources` those of them that are
-    turns of a time-sliced card. `default_budgets` is `{namespace: MiB}`.
+    turns of a time-sliced card. `default_budgets` is `{namespace: MiB}`. `claims`: a claim declares memory, too.
     """
 
     resource: str
@@ -71,6 +71,7 @@ class AdmissionSettings(_Settings):
     default_budgets: dict[str, PositiveMib]
     excluded_namespaces: tuple[str, ...]
     tenants: tuple[TenantRule, ...] = ()
+    claims: bool = False
 
     def to_json(self) -> str:
         """The document as it is mounted: the same bytes for the same estate."""
@@ -113,6 +114,7 @@ def admission_settings(estate: Estate, admission: Admission) -> AdmissionSetting
         default_budgets={item.namespace: item.budget_mib for item in admission.default_budgets},
         excluded_namespaces=excluded_namespaces(estate, admission),
         tenants=tenant_rules(estate),
+        claims=bool(estate.claim_nodes()),
     )
 
 
@@ -126,12 +128,7 @@ def resolved_engine(estate: Estate, admission: Admission) -> Engine:
     """Which engine `auto` comes to on the estate's Kubernetes."""
     if admission.engine != "auto":
         return admission.engine
-    return "policy" if minor_version(estate) >= FIRST_MINOR_WITH_POLICIES else "webhook"
-
-
-def minor_version(estate: Estate) -> int:
-    """36 for 1.36."""
-    return int(estate.kubernetes.version.split(".")[1])
+    return "policy" if estate.minor_version >= FIRST_MINOR_WITH_POLICIES else "webhook"
 
 
 def volume_name(path: str) -> str:

@@ -32,9 +32,14 @@ class _Variable(_Part):
     name: str
 
 
+class _Named(_Part):
+    name: str
+
+
 class _Resources(_Part):
     limits: dict[str, str | int | float] | None = None
     requests: dict[str, str | int | float] | None = None
+    claims: list[_Named] | None = None
 
 
 class _SecurityContext(_Part):
@@ -58,6 +63,7 @@ class _Spec(_Part):
     initContainers: list[_Container] | None = None  # noqa: N815 - Kubernetes's own field name
     nodeSelector: dict[str, str] | None = None  # noqa: N815 - Kubernetes's own field name
     runtimeClassName: str | None = None  # noqa: N815 - Kubernetes's own field name
+    resourceClaims: list[_Named] | None = None  # noqa: N815 - Kubernetes's own field name
     volumes: list[_Volume] | None = None
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from helpers.domain.admission import pods
 from helpers.domain.admission.cap import HeldBy
 from helpers.domain.admission.caps import Cap, apply_cap, framework_cap
+from helpers.domain.admission.claims import put_claim
 from helpers.domain.admission.decision import Pod
 from helpers.domain.budget import budget_fields
 from helpers.domain.errors import QuantityError
@@ -28,7 +29,8 @@ class TenantRule(BaseModel):
     """What happens to a new pod of `namespace` that carries all of `pod_labels`.
 
     `limits` (`{resource: canonical quantity}`) go into the container called `container`; None leaves them to
-    the workload. `cap` tells its framework; None where the tenant names none.
+    the workload. With a `claim_template` the budget is that claim, and `given_up` are the resources that it stands
+    for: they are taken off. `cap` tells its framework; None where the tenant names none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +40,8 @@ class TenantRule(BaseModel):
     pod_labels: dict[str, str]
     container: str
     limits: dict[str, str] | None
+    claim_template: str = ""
+    given_up: tuple[str, ...] = ()
     cap: Cap | None
     label_prefix: str
 
@@ -51,8 +55,15 @@ class TenantRule(BaseModel):
         """The annotation that says what the framework was told."""
         return framework_cap_annotation(self.label_prefix)
 
+    @property
+    def sets_budget(self) -> bool:
+        """Whether the pod gets its budget here."""
+        return self.limits is not None or bool(self.claim_template)
+
     def budget_text(self) -> str:
         """The budget's annotation, up to what it replaced."""
+        if self.claim_template:
+            return f"tenant {self.tenant}: claim template {self.claim_template}"
         amounts = ", ".join(f"{name}={amount}" for name, amount in (self.limits or {}).items())
         return f"tenant {self.tenant}: {amounts}"
 
@@ -73,13 +84,24 @@ def tenant_rules(estate: Estate) -> tuple[TenantRule, ...]:
             namespace=tenant.namespace,
             pod_labels=tenant.pod_labels,
             container=tenant.workload.container,
-            limits=budget_fields(estate, tenant).limits() if tenant.apply == "admission" else None,
+            **_budget_of(estate, tenant),
             cap=tenant_cap(estate.node(tenant.node), tenant),
             label_prefix=estate.label_prefix,
         )
         for tenant in estate.tenants
         if tenant.pod_labels is not None
     )
+
+
+def _budget_of(estate: Estate, tenant: Tenant) -> dict[str, Any]:
+    if tenant.apply != "admission":
+        return {"limits": None}
+    fields = budget_fields(estate, tenant)
+    if not fields.claim_template:
+        return {"limits": fields.limits()}
+    # Whatever name a share has on this node: a share would choose a card, too.
+    given_up = (estate.resource, *estate.node(tenant.node).gpu_resources())
+    return {"limits": None, "claim_template": fields.claim_template, "given_up": given_up}
 
 
 def tenant_cap(node: Node, tenant: Tenant) -> Cap | None:
@@ -121,11 +143,13 @@ def apply_tenant_rule(pod: Pod, rule: TenantRule) -> tuple[Pod, tuple[str, ...]]
     containers = changed["spec"].get("containers") or []
     index = next((i for i, item in enumerate(containers) if item.get("name") == rule.container), None)
     texts: dict[str, str] = {}
-    if rule.limits is not None:
+    if rule.sets_budget:
         said = pods.annotations_of(changed).get(rule.budget_key, "")
-        texts[rule.budget_key] = (
-            rule.budget_missing_text() if index is None else _put_limits(containers[index], rule, rule.limits, said)
-        )
+        texts[rule.budget_key] = rule.budget_missing_text()
+        if index is not None:
+            changed["spec"], replaced = _put_budget(changed["spec"], index, rule)
+            containers = changed["spec"]["containers"]
+            texts[rule.budget_key] = _budget_said(rule, replaced, said)
     if rule.cap is not None:
         if index is None:
             texts[rule.cap_key] = rule.cap.text_not_set(rule.missing_text())
@@ -135,8 +159,22 @@ def apply_tenant_rule(pod: Pod, rule: TenantRule) -> tuple[Pod, tuple[str, ...]]
     return changed, tuple(texts.values())
 
 
-def _put_limits(container: dict[str, Any], rule: TenantRule, wanted: dict[str, str], said: str) -> str:
-    """Sets `wanted` in place; the text names what it replaced, and stays when there is nothing more to replace."""
+def _budget_said(rule: TenantRule, replaced: str, said: str) -> str:
+    """The text names what was replaced, and stays when there is nothing more to replace."""
+    text = rule.budget_text()
+    if replaced:
+        return f"{text} instead of {replaced}"
+    return said if said.startswith(f"{text} instead of ") else text
+
+
+def _put_budget(spec: dict[str, Any], index: int, rule: TenantRule) -> tuple[dict[str, Any], str]:
+    if rule.claim_template:
+        return put_claim(spec, index, rule.claim_template, rule.given_up)
+    return spec, _put_limits(spec["containers"][index], rule.limits or {})
+
+
+def _put_limits(container: dict[str, Any], wanted: dict[str, str]) -> str:
+    """Sets `wanted` in place, and says what it replaced."""
     declared = {**pods.requests(container), **pods.limits(container)}
     replaced = []
     for name, amount in wanted.items():
@@ -144,10 +182,7 @@ def _put_limits(container: dict[str, Any], rule: TenantRule, wanted: dict[str, s
         if before is not None and not _same(before, amount):
             replaced.append(f"{name}={before}")
         pods.set_limit(container, name, amount)
-    text = rule.budget_text()
-    if replaced:
-        return f"{text} instead of {', '.join(replaced)}"
-    return said if said.startswith(f"{text} instead of ") else text
+    return ", ".join(replaced)
 
 
 def _same(before: Any, amount: str) -> bool:

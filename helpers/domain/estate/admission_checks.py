@@ -8,7 +8,6 @@ from helpers.domain import names
 from helpers.domain.admission.settings import (
     devices_of,
     excluded_namespaces,
-    minor_version,
     resolved_engine,
 )
 from helpers.domain.errors import Problem
@@ -46,7 +45,7 @@ def _tenants(estate: Estate, admission: Admission | None) -> Iterator[Problem]:
 def _engine(estate: Estate, admission: Admission) -> Iterator[Problem]:
     version = estate.kubernetes.version
     engine = resolved_engine(estate, admission)
-    if engine == "policy" and minor_version(estate) < FIRST_MINOR_WITH_POLICIES:
+    if engine == "policy" and estate.minor_version < FIRST_MINOR_WITH_POLICIES:
         yield Problem(
             "admission.engine",
             admission.engine,
@@ -54,7 +53,7 @@ def _engine(estate: Estate, admission: Admission) -> Iterator[Problem]:
             f"kubernetes.version is {version}",
             "use engine: webhook, or auto",
         )
-    if engine == "webhook" and minor_version(estate) < FIRST_MINOR_WITH_MATCH_CONDITIONS:
+    if engine == "webhook" and estate.minor_version < FIRST_MINOR_WITH_MATCH_CONDITIONS:
         yield Problem(
             "admission.engine",
             admission.engine,

@@ -12,7 +12,7 @@ from helpers.domain.errors import Problem
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.estate.tenants import Tenant
-from helpers.domain.ledger import Ledger, NodeLedger
+from helpers.domain.ledger import Ledger, NodeLedger, TenantLine
 
 
 def always_on_overcommit(_estate: Estate, ledger: Ledger) -> Iterator[Problem]:
@@ -55,7 +55,7 @@ def _each_fits_somewhere(entry: NodeLedger) -> bool:
 
 
 def _no_seating(path: str, entry: NodeLedger) -> Problem:
-    pods = " + ".join(_seat_wish(line.pods_count, line.tenant) for line in entry.always_on)
+    pods = " + ".join(map(_seat_wish, entry.always_on))
     sizes = Counter(card.advertised_mib for card in entry.cards)
     cards = " + ".join(f"{count} x {advertised_mib}" for advertised_mib, count in sorted(sizes.items(), reverse=True))
     found = "no seating exists" if entry.seating_proved else "no seating was found (the search was cut short)"
@@ -68,15 +68,16 @@ def _no_seating(path: str, entry: NodeLedger) -> Problem:
     )
 
 
-def _seat_wish(pods_count: int, tenant: Tenant) -> str:
-    wish = f"{pods_count} x {tenant.budget_mib} ({tenant.name}"
-    wish += f", {_shares_text(tenant.shares)} each" if tenant.shares != 1 else ""
+def _seat_wish(line: TenantLine) -> str:
+    tenant = line.tenant
+    wish = f"{line.pods_count} x {tenant.budget_mib} ({tenant.name}"
+    wish += f", {_shares_text(line.shares)} each" if line.shares != 1 else ""
     return wish + (f", only {tenant.gpu_model})" if tenant.gpu_model else ")")
 
 
 def _largest_mib(node: Node, tenant: Tenant) -> int | None:
     """Advertised MiB of the largest card that `tenant` may use; None where it names a model that is not there."""
-    return max((gpu.advertised_mib for gpu in node.gpus if tenant.gpu_model in (None, gpu.model)), default=None)
+    return max((gpu.largest_mib for gpu in node.gpus if tenant.gpu_model in (None, gpu.model)), default=None)
 
 
 def tenants_fit_a_card(estate: Estate) -> Iterator[Problem]:
@@ -100,14 +101,14 @@ def shares(estate: Estate, ledger: Ledger) -> Iterator[Problem]:
     nodes = {node.name: node for node in estate.nodes}
     for index, tenant in enumerate(estate.tenants):
         node = nodes.get(tenant.node)
-        if node is not None and tenant.shares > 1 and _refuses_many(node):
+        if node is not None and estate.shares(tenant) > 1 and _refuses_many(node):
             yield Problem(
                 f"tenants[{index}].shares",
                 str(tenant.shares),
                 f"node {tenant.node} has failRequestsGreaterThanOne: true, so its plugin refuses more than one share",
                 "set shares: 1, or failRequestsGreaterThanOne: false on the node",
             )
-        elif node is not None and tenant.shares > node.shares_count():
+        elif node is not None and estate.shares(tenant) > node.shares_count():
             yield Problem(
                 f"tenants[{index}].shares",
                 str(tenant.shares),

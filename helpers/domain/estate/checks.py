@@ -12,6 +12,7 @@ from helpers.domain.errors import Problem
 from helpers.domain.estate import suggestion
 from helpers.domain.estate.admission_checks import admission_problems
 from helpers.domain.estate.arithmetic import always_on_overcommit, quotas_hold, rollouts, shares, tenants_fit_a_card
+from helpers.domain.estate.budget_checks import budget_problems
 from helpers.domain.estate.gate_checks import gate_problems
 from helpers.domain.estate.gpu_operator_checks import gpu_operator_problems
 from helpers.domain.estate.lane_checks import lane_problems
@@ -53,6 +54,7 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
         gate_problems,
         lease_problems,
         admission_problems,
+        budget_problems,
         manager_problems,
         platform_object_problems,
         gpu_operator_problems,

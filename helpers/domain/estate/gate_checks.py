@@ -101,7 +101,7 @@ def _memory(path: str, estate: Estate, gate: DemandGate, tenant: Tenant) -> Iter
             f"set margin_mib: {least_mib} or more, or a lower close_free_mib",
         )
     known = [node for node in estate.nodes if node.name == tenant.node]
-    largest_mib = max((gpu.advertised_mib for node in known for gpu in node.gpus), default=None)
+    largest_mib = max((gpu.largest_mib for node in known for gpu in node.gpus), default=None)
     if largest_mib is not None and need_mib + spare_mib > largest_mib:
         yield Problem(
             path,

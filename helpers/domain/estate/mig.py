@@ -24,6 +24,12 @@ def _profile(value: str) -> str:
 Profile = Annotated[str, AfterValidator(_profile)]
 
 
+def compute_slices(profile: str) -> int:
+    """How many of a card's compute slices an instance of `profile` takes."""
+    match = PROFILE.fullmatch(profile)
+    return int(match["slices"]) if match else 0
+
+
 class MigDevices(EstateModel):
     """What becomes of some cards of a node."""
 
@@ -41,7 +47,7 @@ class MigDevices(EstateModel):
             raise broken_rule(
                 "a card out of MIG mode has no instances", "set mig-enabled: true, or remove them", at="mig-devices"
             )
-        taken = sum(self._slices(profile) * count for profile, count in self.mig_devices.items())
+        taken = sum(compute_slices(profile) * count for profile, count in self.mig_devices.items())
         if taken > SLICES_A_CARD:
             raise broken_rule(
                 f"a card has {SLICES_A_CARD} compute slices; these profiles take {taken}",
@@ -49,11 +55,6 @@ class MigDevices(EstateModel):
                 at="mig-devices",
             )
         return self
-
-    @staticmethod
-    def _slices(profile: str) -> int:
-        match = PROFILE.fullmatch(profile)
-        return int(match["slices"]) if match else 0
 
 
 class Mig(EstateModel):

@@ -14,6 +14,7 @@ from pydantic import Field
 from helpers.domain import names
 from helpers.domain.estate.admission import Admission
 from helpers.domain.estate.base import DnsLabel, DnsSubdomain, EstateModel
+from helpers.domain.estate.budget_backend import Budgets, counted_by
 from helpers.domain.estate.coordinator import Coordinator
 from helpers.domain.estate.gitops import GitOps
 from helpers.domain.estate.gpu_operator import GpuOperator
@@ -145,6 +146,7 @@ class Estate(EstateModel):
         default_factory=RuntimeClass, description="The RuntimeClass under which containers see the card."
     )
     device_plugin: DevicePlugin = Field(description="Who runs NVIDIA's device plugin, and its configuration.")
+    budget: Budgets = Field(default_factory=Budgets, description="What budgets are counted by.")
     nodes: tuple[Node, ...] = Field(min_length=1, strict=False, description="One entry for each kind of GPU node.")
     capacity: CapacityPolicy = Field(default_factory=CapacityPolicy, description="How the node's number is kept.")
     gate: Gate = Field(default_factory=Gate, description="What stands between the two stacks.")
@@ -190,6 +192,28 @@ class Estate(EstateModel):
     def priority_value(self, tenant: Tenant) -> int:
         """What the scheduler's queue goes by; 0 where the tenant names no class (a default class is not known here)."""
         return next((item.value for item in self.priority_classes if item.name == tenant.priority), 0)
+
+    @property
+    def minor_version(self) -> int:
+        """36 for Kubernetes 1.36."""
+        return int(self.kubernetes.version.split(".")[1])
+
+    def uses_claims(self, node: Node) -> bool:
+        """Whether budgets on `node` are claims on one card, not part of the node's number."""
+        backend = node.budget.backend if node.budget else self.budget.backend
+        return counted_by(backend, self.minor_version) == "dra"
+
+    def claim_nodes(self) -> tuple[Node, ...]:
+        """The kinds of nodes whose budgets are claims."""
+        return tuple(node for node in self.nodes if self.uses_claims(node))
+
+    def is_claimed(self, tenant: Tenant) -> bool:
+        """Whether the tenant's budget is a claim; False where its node does not exist."""
+        return any(node.name == tenant.node for node in self.claim_nodes())
+
+    def shares(self, tenant: Tenant) -> int:
+        """Shares that one pod asks for: none with a claim, so that the card is chosen once."""
+        return 0 if self.is_claimed(tenant) else tenant.shares
 
     def pods_count(self, tenant: Tenant) -> int:
         """Pods that `tenant` always runs: its replicas, or one a node for a DaemonSet."""

@@ -15,6 +15,8 @@ from helpers.domain.estate.base import (
     UpstreamBlock,
     broken_rule,
 )
+from helpers.domain.estate.budget_backend import NodeBudget
+from helpers.domain.estate.mig_cards import MigCard
 from helpers.domain.memory import Mib, PositiveMib
 from helpers.domain.names import LABEL_VALUE
 
@@ -45,10 +47,23 @@ class Gpu(EstateModel):
         description="MiB of one card that driver, contexts and exporters take; never promised to tenants."
     )
 
+    mig: MigCard | None = Field(
+        default=None, description="backend: dra only: static MIG instances, of which each is seated like a card."
+    )
+
+    def sizes_mib(self) -> tuple[tuple[int, int], ...]:
+        """Physical and advertised MiB of what one card offers to pods: itself, or its MIG instances."""
+        return self.mig.sizes_mib() if self.mig else ((self.physical_mib, self.physical_mib - self.reserve_mib),)
+
     @property
     def advertised_mib(self) -> int:
         """MiB of one card that tenants may be promised."""
-        return self.physical_mib - self.reserve_mib
+        return sum(advertised_mib for _, advertised_mib in self.sizes_mib())
+
+    @property
+    def largest_mib(self) -> int:
+        """The most that one pod can have of one card."""
+        return max(advertised_mib for _, advertised_mib in self.sizes_mib())
 
     @model_validator(mode="after")
     def _reserve_leaves_memory(self) -> Gpu:
@@ -111,6 +126,9 @@ class Node(EstateModel):
     sharing: Sharing | None = Field(
         default=None, description="The device plugin's own block. Absent: a card is one share."
     )
+    budget: NodeBudget | None = Field(
+        default=None, description="What budgets here are counted by. Absent: as estate-wide."
+    )
     tolerations: tuple[UpstreamBlock, ...] = Field(
         default=(), strict=False, description="What pods for these nodes must tolerate, in Kubernetes's spelling."
     )
@@ -144,7 +162,11 @@ class Node(EstateModel):
     @property
     def largest_card_mib(self) -> int:
         """Advertised MiB of the largest single card."""
-        return max(gpu.advertised_mib for gpu in self.gpus)
+        return max(gpu.largest_mib for gpu in self.gpus)
+
+    def cards_mib(self) -> tuple[int, ...]:
+        """Advertised MiB of each card, or MIG instance, of one node, in their order."""
+        return tuple(mib for gpu in self.gpus for _ in range(gpu.count) for _, mib in gpu.sizes_mib())
 
     @property
     def card_count(self) -> int:

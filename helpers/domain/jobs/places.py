@@ -63,9 +63,14 @@ class Place(BaseModel):
 
 
 def places_of(estate: Estate, manager: Manager) -> tuple[Place, ...]:
-    """Every place of the estate. Nodes with several models of card, or a model that no job can ask for, have none."""
+    """Every place of the estate.
+
+    Nodes with several models of card, or a model that no job can ask for, have none; nor have nodes whose cards
+    are claimed, because jobs ask the device plugin for theirs.
+    """
     sizes = card_sizes(manager.prices)
-    return tuple(place for node in estate.nodes for place in _places(node, manager, sizes))
+    nodes = (node for node in estate.nodes if not estate.uses_claims(node))
+    return tuple(place for node in nodes for place in _places(node, manager, sizes))
 
 
 def card_of(model: str, physical_mib: int, sizes: Mapping[str, Sequence[int]]) -> tuple[str, int] | None:

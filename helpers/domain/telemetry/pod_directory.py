@@ -68,10 +68,13 @@ class PodDirectory:
         return pod is not None and (pod.namespace, pod.pod) == (container.namespace, container.pod)
 
 
-def read_pods(pods: Iterable[Mapping[str, Any]], resource: str) -> PodDirectory:
-    """The directory of `pods` (Pod objects); budgets are the containers' limits of `resource`.
+def read_pods(
+    pods: Iterable[Mapping[str, Any]], resource: str, claimed: Mapping[tuple[str, str], int] | None = None
+) -> PodDirectory:
+    """The directory of `pods` (Pod objects); budgets are the containers' limits of `resource`, or their claims.
 
-    A budget that cannot be read is listed in `unreadable`, never taken as 0.
+    A budget that cannot be read is listed in `unreadable`, never taken as 0. `claimed` is `{(namespace, claim): MiB}`
+    of the claims that are prepared on this node; a container without a limit has its claims' sum.
     """
     containers: dict[str, ContainerRef] = {}
     by_uid: dict[str, ContainerRef] = {}
@@ -95,7 +98,27 @@ def read_pods(pods: Iterable[Mapping[str, Any]], resource: str) -> PodDirectory:
                 budgets[namespace, name, container] = Budget(namespace, name, container, mib)
             except QuantityError as error:
                 unreadable.append(UnreadableBudget(namespace, name, container, str(error)))
+        for container, mib in _claimed(pod, namespace, claimed or {}):
+            budgets.setdefault((namespace, name, container), Budget(namespace, name, container, mib))
     return PodDirectory(containers, by_uid, tuple(budgets.values()), tuple(unreadable))
+
+
+def _claimed(
+    pod: Mapping[str, Any], namespace: str, claimed: Mapping[tuple[str, str], int]
+) -> Iterable[tuple[str, int]]:
+    """Containers with claims among `claimed`, and MiB of each."""
+    made = {
+        one["name"]: one.get("resourceClaimName") for one in pod.get("status", {}).get("resourceClaimStatuses") or ()
+    }
+    spec = pod.get("spec", {})
+    names = {
+        one["name"]: one.get("resourceClaimName") or made.get(one["name"]) for one in spec.get("resourceClaims") or ()
+    }
+    for container in spec.get("containers") or ():
+        used = [names.get(one["name"]) for one in (container.get("resources") or {}).get("claims") or ()]
+        known = [claimed[namespace, name] for name in used if name and (namespace, name) in claimed]
+        if known:
+            yield str(container["name"]), sum(known)
 
 
 def _uids(metadata: Mapping[str, Any]) -> list[str]:

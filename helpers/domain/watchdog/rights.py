@@ -15,13 +15,14 @@ EXPORTER_SERVICE = "gpumem-exporter"
 
 
 def watchdog_rights(
-    *, allow_delete: bool = False, allow_exec: bool = False, discover: bool = True
+    *, allow_delete: bool = False, allow_exec: bool = False, discover: bool = True, claims: bool = False
 ) -> tuple[Right, ...]:
     """All rights.
 
     Args:
         allow_delete: The estate allows deletion where an eviction is refused for ever.
         allow_exec: The estate allows release hooks that are commands.
+        claims: Budgets are claims on some nodes.
         discover: Exporters are found by EndpointSlice; with explicit targets that right is not needed.
     """
     coordination = "coordination.k8s.io"
@@ -32,11 +33,12 @@ def watchdog_rights(
         Right("", "pods", ("delete",), "where a PodDisruptionBudget never yields and the estate allows it"),
         # The websocket is opened by a GET; from Kubernetes 1.35 on the server asks for create besides.
         Right("", "pods/exec", ("get", "create"), "release hooks that are commands", "tenants"),
+        Right("resource.k8s.io", "resourceclaims", ("list", "watch"), "budgets that are claims"),
         Right("", "events", ("create",), "what was done and what was refused, on the pod or the node"),
         Right("discovery.k8s.io", "endpointslices", ("list", "watch"), "the exporters' addresses", "namespace"),
         Right(coordination, "leases", ("get", "patch"), "who leads, and the acts so far", "namespace", names),
         # RBAC cannot restrict a create to a name.
         Right(coordination, "leases", ("create",), "the first leader makes the Lease", "namespace"),
     )
-    kept = {"delete": allow_delete, "endpointslices": discover, "pods/exec": allow_exec}
+    kept = {"resourceclaims": claims, "delete": allow_delete, "endpointslices": discover, "pods/exec": allow_exec}
     return tuple(right for right in rights if kept.get(right.resource, True) and kept.get(right.verbs[0], True))

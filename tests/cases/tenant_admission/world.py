@@ -2,7 +2,8 @@
 
 A case names what it is about; the rest is ordinary: tenant `llm` of namespace `ai`, container `main`, a budget
 of 5000 MiB, pods labelled `app: llm`. In `expect`, `container` is the tenant's container afterwards, key by
-key (`<script>` stands for a wrapper's text), `budget` and `cap` are the annotations; an absent one is absent.
+key (`<script>` stands for a wrapper's text), `budget` and `cap` are the annotations, `claims` the pod's
+resourceClaims; an absent one is absent. `backend: dra` makes the budget a claim.
 Without `expect` the pod stays as it is.
 """
 
@@ -55,6 +56,7 @@ class Case:
     name: str
     tenant: dict[str, Any]
     label_prefix: str
+    backend: str
     pod: dict[str, Any]
     foreign: bool
     expect: dict[str, Any] | None
@@ -63,6 +65,7 @@ class Case:
         """The estate with this case's tenant alone."""
         fields = {**TENANT, **self.tenant, "namespace": namespace}
         document = {**yaml.safe_load(ESTATE), "tenants": [fields], "label_prefix": self.label_prefix}
+        document["budget"] = {"backend": self.backend}
         return Estate.model_validate(document)
 
     def rule(self, namespace: str = "ai") -> TenantRule:
@@ -79,7 +82,7 @@ class Case:
 
 def load_case(path: Path) -> Case:
     """The case of one file; a key that no case has is a fault of the file."""
-    known = {"tenant", "label_prefix", "metadata", "foreign", "container", "spec", "expect"}
+    known = {"tenant", "label_prefix", "backend", "metadata", "foreign", "container", "spec", "expect"}
     read = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert set(read) <= known, f"{path.name}: {set(read) - known}"
     container = {"name": "main", "image": "registry.example.com/llm:1", **read.get("container", {})}
@@ -90,6 +93,7 @@ def load_case(path: Path) -> Case:
         name=path.stem,
         tenant=read.get("tenant", {}),
         label_prefix=read.get("label_prefix", "gpumem.io"),
+        backend=read.get("backend", "extendedResource"),
         pod={"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec},
         foreign=read.get("foreign", False),
         expect=read.get("expect"),
@@ -97,11 +101,12 @@ def load_case(path: Path) -> Case:
 
 
 def shown(pod: dict[str, Any], rule: TenantRule) -> dict[str, Any]:
-    """`pod` in the form of `expect`: the tenant's container and the two annotations."""
+    """`pod` in the form of `expect`: the tenant's container, the two annotations and the pod's claims."""
     container: dict[str, Any] = next((item for item in pod["spec"]["containers"] if item["name"] == rule.container), {})
     annotations = pod["metadata"].get("annotations", {})
-    found = {"budget": annotations.get(rule.budget_key), "cap": annotations.get(rule.cap_key)}
+    found: dict[str, Any] = {"budget": annotations.get(rule.budget_key), "cap": annotations.get(rule.cap_key)}
+    found["claims"] = pod["spec"].get("resourceClaims")
     script = rule.cap.script if rule.cap else ""
     command = [SCRIPT if script and word == script else word for word in container.get("command", ())]
     container = {**container, "command": command} if command else container
-    return {"container": container, **{key: text for key, text in found.items() if text is not None}}
+    return {"container": container, **{key: value for key, value in found.items() if value is not None}}

@@ -1,0 +1,255 @@
+"""Moves the tenants of one kind of node from the node's number to claims, or back, without counting MiB twice.
+
+To claims, tenant by tenant: the number goes first, so that nobody comes by it any more; every pod that it
+let in is held for; then one tenant after the other is stopped, loses its holds, gets its claim and starts.
+Back, all at once: a number says nothing about cards, so no claim may be left when it shows.
+Every step can be run again: what is done already is found so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from helpers.domain import names
+from helpers.domain.budget import budget_fields
+from helpers.domain.capacity import capacity_settings
+from helpers.domain.dra.claims import driver_of
+from helpers.domain.dra.holds import hold_allocation, hold_claim, hold_label, hold_name
+from helpers.domain.dra.migration import MovePlan, TenantFacts, cards_held, plan_moves
+from helpers.domain.dra.offers import held_memory
+from helpers.domain.errors import CheckFailed
+from helpers.domain.estate.model import Estate
+from helpers.domain.estate.tenants import Tenant
+from helpers.ports.cluster import Cluster, Manifest, ObjectRef
+from helpers.rendering.objects import RenderedObject
+from helpers.services.budget import set_budget
+from helpers.services.capacity import assert_capacity
+from helpers.services.claims import CLAIMS, observe_held
+from helpers.services.migrate_facts import (
+    cards_of_kind,
+    claimed_pods,
+    missing_cards,
+    nodes_of,
+    numbered_pods,
+    tenant_facts,
+    workload_of,
+)
+from helpers.services.migrate_hands import Hands, apply_rendered, start, stop, stops, wait
+from helpers.services.migrate_objects import Changes
+
+
+def plan_to_claims(cluster: Cluster, target: Estate, kind: str) -> MovePlan:
+    """The turns of this kind's tenants, as the cluster is now.
+
+    Raises:
+        CheckFailed: an always-on tenant would end without a card; names it.
+        ClusterError: the API refused or did not answer.
+    """
+    cards = cards_of_kind(cluster, target, kind)
+    facts = tenant_facts(cluster, target, kind)
+    taken: dict[str, int] = {}
+    node_of = {card.key: card.node for card in cards}
+    for held in observe_held(cluster, driver_of(target)):
+        if held.key in node_of and hold_label(target.label_prefix) not in held.labels:
+            place = f"{node_of[held.key]}/{held.key[2]}"
+            taken[place] = taken.get(place, 0) + held.memory_mib
+    mine = {pod for one in facts for pod in one.old_pods}
+    strangers = [pod for pod in numbered_pods(cluster, target, kind) if pod not in mine]
+    plan = plan_moves(facts, cards, taken, strangers)
+    had_a_card = {one.tenant.name for one in facts if one.old_pods and not one.tenant.elastic}
+    if cards and (missing := [name for name in plan.pending if name in had_a_card]):
+        raise CheckFailed(
+            f"{', '.join(missing)} would end without a card: by the number more runs on {kind} than its cards hold, or "
+            "the scheduler would fill them in another way than the seating. Lower a budget, release a tenant that can "
+            "wait, or mark one elastic; then plan again."
+        )
+    return plan
+
+
+class ToClaims:
+    """The move of one kind of node to claims."""
+
+    def __init__(self, hands: Hands, target: Estate, kind: str, changes: Changes) -> None:
+        self._hands = hands
+        self._cluster = hands.cluster
+        self._target = target
+        self._kind = kind
+        self._changes = changes
+
+    def run(self) -> None:
+        """All of it.
+
+        Raises:
+            CheckFailed: cards are not offered, a workload refuses its claim, or something did not come in time.
+            ClusterError: the API refused or did not answer; run it again.
+        """
+        self._preflight()
+        self._changes.apply_ahead(self._apply)
+        self._wait(
+            lambda: not missing_cards(self._cluster, self._target, self._kind),
+            lambda: "; ".join(one.message() for one in missing_cards(self._cluster, self._target, self._kind)),
+        )
+        plan = plan_to_claims(self._cluster, self._target, self._kind)
+        self._freeze_number()
+        self._hold()
+        for move in plan.moves:
+            facts = self._facts_of(move.tenant)
+            if facts is not None and not facts.done:
+                self._hands.say(move.text())
+                self._move(facts, waits=move.waits_count > 0)
+        self._drop_holds()
+        if left := numbered_pods(self._cluster, self._target, self._kind):
+            pods = ", ".join(map(str, left))
+            self._hands.say(f"{self._kind}: the gate waits for pods by the number that are no tenant's: {pods}")
+        self._hands.say(f"{self._kind}: every tenant has its budget by claim")
+
+    def _preflight(self) -> None:
+        """What would be refused is refused before anything is stopped."""
+        for facts in tenant_facts(self._cluster, self._target, self._kind):
+            tenant = facts.tenant
+            if tenant.apply == "patch":
+                set_budget(self._cluster, budget_fields(self._target, tenant), dry_run=True)
+            elif tenant.apply == "create":
+                self._apply(self._changes.workload(tenant), dry_run=True)
+            elif not self._changes.policies:
+                raise CheckFailed(
+                    f"tenant {tenant.name}: apply is admission, and the webhook's document changes for all tenants at "
+                    "once. Use admission.engine: policy, which Kubernetes 1.36 has."
+                )
+
+    def _freeze_number(self) -> None:
+        """Nobody comes by the number any more. Running pods stay: a kubelet ignores a number that is missing."""
+        self._changes.apply_capacity(self._apply, self._cluster)
+        settings = capacity_settings(self._target)
+        report = assert_capacity(self._cluster, settings, events=self._hands.events, log=self._hands.log)
+        for line in report.lines():
+            self._hands.say(line)
+
+    def _hold(self) -> None:
+        """For every pod that the number let in, whoever's it is."""
+        cards = cards_of_kind(self._cluster, self._target, self._kind)
+        self._drop_holds()
+        for pod in numbered_pods(self._cluster, self._target, self._kind):
+            mine = cards_held(pod, cards)
+            claim = hold_claim(pod, mine, self._target.namespace, self._target.label_prefix)
+            ref = ObjectRef(CLAIMS.api_version, CLAIMS.kind, hold_name(pod), self._target.namespace)
+            found = self._cluster.get(ref)
+            if found is None:
+                found = self._cluster.create(claim, field_manager=names.FIELD_MANAGER_BUDGET)
+            if not (found.get("status") or {}).get("allocation"):
+                status = hold_allocation(pod, mine)
+                self._cluster.merge_patch(ref, status, field_manager=names.FIELD_MANAGER_BUDGET, subresource="status")
+            self._hands.say(f"held for {pod} on {', '.join(f'{card.node}/{card.device}' for card in mine)}")
+
+    def _drop_holds(self) -> None:
+        """A hold lives as long as its pod."""
+        kept_uids = {pod.uid for pod in numbered_pods(self._cluster, self._target)}
+        label = hold_label(self._target.label_prefix)
+        for hold in holds_in(self._cluster, self._target):
+            if hold["metadata"]["labels"][label] not in kept_uids:
+                drop_hold(self._cluster, hold)
+
+    def _move(self, facts: TenantFacts, *, waits: bool) -> None:
+        tenant, restarts = facts.tenant, stops(facts)
+        self._apply_all(self._changes.templates(tenant))
+        if restarts:
+            stop(self._hands, self._target, tenant)
+        else:
+            self._switch(tenant)
+        self._wait(lambda: not self._old_pods(tenant), lambda: f"{tenant.name}: old pods have not ended")
+        self._drop_holds()
+        if restarts:
+            self._switch(tenant)
+            start(self._hands, self._target, tenant)
+        if not waits and (facts.replicas or facts.stopped):
+            self._wait(lambda: self._has_card(tenant), lambda: f"{tenant.name}: its new pods have no card")
+
+    def _switch(self, tenant: Tenant) -> None:
+        if tenant.apply == "patch":
+            self._hands.say(set_budget(self._cluster, budget_fields(self._target, tenant)).message)
+        elif tenant.apply == "create":
+            self._apply(self._changes.workload(tenant))
+        else:
+            self._apply_all(self._changes.tenant_policies(tenant))
+        workload = workload_of(self._cluster, tenant)
+        if workload is not None:
+            message = f"the budget of tenant {tenant.name} is a claim now: {budget_fields(self._target, tenant).text()}"
+            self._hands.events.record(workload, "GpumemBudgetMoved", message)
+
+    def _old_pods(self, tenant: Tenant) -> bool:
+        facts = self._facts_of(tenant)
+        return facts is not None and bool(facts.old_pods)
+
+    def _has_card(self, tenant: Tenant) -> bool:
+        held = observe_held(self._cluster, driver_of(self._target))
+        label = f"{self._target.label_prefix}/tenant"
+        return any(one.labels.get(label) == tenant.name and one.pods for one in held)
+
+    def _facts_of(self, tenant: Tenant) -> TenantFacts | None:
+        found = tenant_facts(self._cluster, self._target, self._kind)
+        return next((one for one in found if one.tenant.name == tenant.name), None)
+
+    def _apply_all(self, items: Iterable[RenderedObject]) -> None:
+        for item in items:
+            self._apply(item)
+
+    def _apply(self, item: RenderedObject, *, dry_run: bool = False) -> None:
+        apply_rendered(self._cluster, item, self._changes.field_manager, dry_run=dry_run)
+
+    def _wait(self, done: Callable[[], bool], problem: Callable[[], str]) -> None:
+        wait(self._hands, done, problem)
+
+
+def holds_in(cluster: Cluster, estate: Estate) -> list[dict[str, Any]]:
+    """All holds of the estate."""
+    holds = ObjectRef(CLAIMS.api_version, CLAIMS.kind, namespace=estate.namespace)
+    return cluster.list(holds, label_selector=hold_label(estate.label_prefix))
+
+
+def drop_hold(cluster: Cluster, hold: Manifest) -> None:
+    """Gives the memory back, then deletes the claim: the scheduler looks at waiting pods again only at the former."""
+    metadata = hold["metadata"]
+    ref = ObjectRef(CLAIMS.api_version, CLAIMS.kind, metadata["name"], metadata["namespace"])
+    freed = {"status": {"allocation": None}}
+    cluster.merge_patch(ref, freed, field_manager=names.FIELD_MANAGER_BUDGET, subresource="status")
+    cluster.delete(ref, uid=metadata["uid"])
+
+
+def back_to_number(hands: Hands, target: Estate, kind: str, changes: Changes) -> None:
+    """All tenants of the kind stop, the number shows, all start again.
+
+    Raises:
+        CheckFailed: something did not come in time; run it again.
+        ClusterError: the API refused or did not answer.
+    """
+    facts = tenant_facts(hands.cluster, target, kind)
+    for one in facts:
+        if stops(one):
+            stop(hands, target, one.tenant)
+    for one in facts:
+        if one.tenant.apply == "patch":
+            hands.say(set_budget(hands.cluster, budget_fields(target, one.tenant)).message)
+        for item in changes.of_tenant(one.tenant):
+            apply_rendered(hands.cluster, item, changes.field_manager)
+    wait(
+        hands,
+        lambda: not claimed_pods(hands.cluster, target, kind),
+        lambda: f"still with a claim: {', '.join(claimed_pods(hands.cluster, target, kind))}",
+    )
+    changes.apply_capacity(lambda item: apply_rendered(hands.cluster, item, changes.field_manager), hands.cluster)
+    report = assert_capacity(hands.cluster, capacity_settings(target), events=hands.events, log=hands.log)
+    for line in report.lines():
+        hands.say(line)
+    _drop_holds_on(hands.cluster, target, kind)
+    for one in facts:
+        if stops(one):
+            start(hands, target, one.tenant)
+    hands.say(f"{kind}: every tenant has its budget by the node's number")
+
+
+def _drop_holds_on(cluster: Cluster, estate: Estate, kind: str) -> None:
+    pools = {node.name for node in nodes_of(cluster, estate, kind)}
+    for hold in holds_in(cluster, estate):
+        if any(held.key[1] in pools for held in held_memory([hold], driver_of(estate))):
+            drop_hold(cluster, hold)
