@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from lab.terraform_run import find_terraform
 
@@ -15,6 +16,10 @@ pytest_plugins = [
     "tests.fixtures.real_node",
     "tests.fixtures.watchdog_scene",
 ]
+
+# How long an example takes says nothing here: other tests run beside it. `timeout` bounds a test against hanging.
+settings.register_profile("gpumem", deadline=None)
+settings.load_profile("gpumem")
 
 NO_TERRAFORM = "neither terraform nor tofu is on PATH; install one to run the plan and apply tests"
 

@@ -11,6 +11,7 @@ from helpers.domain.estate.nodes import Node
 from helpers.domain.ledger import NodeLedger, slots_of
 from helpers.domain.review.model import CardRow, CardSide, NodeRow, NodeSide, Seat
 from helpers.domain.review.places import Places
+from helpers.domain.seating import Slot
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _node(side: Side | None) -> NodeSide | None:
 def _waiting(side: Side, name: str, pods_count: int) -> Seat:
     tenant = side.estate.tenant(name)
     assert tenant is not None, "who waits is declared"  # noqa: S101 - for the type checker
-    mib, shares_count = tenant.budget_mib * pods_count, tenant.shares * pods_count
+    mib, shares_count = tenant.budget_mib * pods_count, side.estate.shares(tenant) * pods_count
     return Seat(tenant=name, pods_count=pods_count, mib=mib, shares_count=shares_count, elastic=tenant.elastic)
 
 
@@ -89,19 +90,20 @@ def _cards(side: Side | None) -> dict[tuple[int, int], CardSide]:
     for pod in side.places.beyond:
         # It runs on its machine; on which card nobody knows.
         seats[pod.node_index or 0, 0][pod.tenant].append((pod.budget_mib, pod.shares))
-    slots = slots_of(side.node)
-    only = len(slots) == 1
+    cards: dict[tuple[int, int], list[Slot]] = defaultdict(list)
+    for slot in slots_of(side.node):
+        cards[slot.node_index, slot.gpu_index].append(slot)  # several where a card is cut by MIG
     found = {}
-    for slot in slots:
-        here = tuple(
-            _seat(side, tenant, pods) for tenant, pods in sorted(seats[slot.node_index, slot.gpu_index].items())
-        )
-        promised_mib = side.entry.always_on_mib if only else sum(seat.mib for seat in here if not seat.elastic)
-        found[slot.node_index, slot.gpu_index] = CardSide(
-            model=slot.model,
-            advertised_mib=slot.advertised_mib,
+    for card, slots in cards.items():
+        here = tuple(_seat(side, tenant, pods) for tenant, pods in sorted(seats[card].items()))
+        advertised_mib = sum(slot.advertised_mib for slot in slots)
+        alone = len(cards) == 1
+        promised_mib = side.entry.always_on_mib if alone else sum(seat.mib for seat in here if not seat.elastic)
+        found[card] = CardSide(
+            model=slots[0].model,
+            advertised_mib=advertised_mib,
             promised_mib=promised_mib,
-            slack_mib=slot.advertised_mib - promised_mib,
+            slack_mib=advertised_mib - promised_mib,
             shares_count=side.node.replicas_per_card,
             seats=here,
         )
