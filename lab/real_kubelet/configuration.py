@@ -1,10 +1,11 @@
-"""What containerd and the kubelet are told: everything in one folder, nothing on an outside address."""
+"""What containerd and the kubelet are told: one folder for all but what pods name, and no outside address."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from lab.real_kubelet.footprint import CDI_PATH
 from lab.real_kubelet.images import SANDBOX_IMAGE
 from lab.real_kubelet.software import Software
 
@@ -12,8 +13,9 @@ _CRI = 'plugins."io.containerd.grpc.v1.cri"'
 
 
 def containerd_config(folder: Path, software: Software, cdi: Path | None = None) -> str:
-    """containerd.toml (version 2, which 1.6 and 2.x read); `cdi` is where a 2.x looks for CDI specifications."""
-    cdi_keys = "" if cdi is None else f'\n  enable_cdi = true\n  cdi_spec_dirs = ["{cdi}"]'
+    """containerd.toml (version 2, which 1.6 and 2.x read); `cdi` is where a 2.x looks for CDI specifications, too."""
+    # The usual folder is what a rendered agent's pod mounts.
+    cdi_keys = "" if cdi is None else f'\n  enable_cdi = true\n  cdi_spec_dirs = ["{cdi}", "{CDI_PATH}"]'
     runtimes = "\n".join(_runtime(name, folder, software) for name in ("runc", "nvidia"))
     return f"""version = 2
 root = "{folder}/containerd"

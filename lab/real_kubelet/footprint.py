@@ -27,7 +27,10 @@ FOLDER = Path("/var/lib/gpumem-lab-kubelet")
 NOTE = FOLDER / "footprint.json"
 PODS_CGROUP = "kubepods"
 # Programs of a node have these compiled in, whatever folder they are told.
-FIXED_PATHS = ("/var/lib/kubelet", "/run/containerd", "/var/lib/cni", "/var/log/containers", "/var/log/pods")
+KUBELET_PATH = "/var/lib/kubelet"
+# Where pods that tell the container runtime about devices mount it.
+CDI_PATH = "/var/run/cdi"
+FIXED_PATHS = (KUBELET_PATH, CDI_PATH, "/run/containerd", "/var/lib/cni", "/var/log/containers", "/var/log/pods")
 # Where mount(8), which the kubelet calls, keeps notes for whoever else calls it: only removed empty.
 SHARED_PATH = Path("/run/mount")
 # A kubelet sets these for the whole machine (setupKernelTunables), and never back.

@@ -27,7 +27,7 @@ from lab.ports import free_ports
 from lab.processes import LabProcess
 from lab.real_kubelet import images, network
 from lab.real_kubelet.configuration import containerd_config, kubelet_config
-from lab.real_kubelet.footprint import footprint
+from lab.real_kubelet.footprint import KUBELET_PATH, footprint
 from lab.real_kubelet.forward import Forward
 from lab.real_kubelet.software import Software, find_software
 from lab.running import Lab
@@ -46,8 +46,8 @@ Progress = Callable[[str], None]
 class RealNode:
     """A node of a lab whose containers are real.
 
-    `driver_folder` is where its pods see the driver's state, `kubelet_folder` the kubelet's own, and
-    `cdi_folder` where the container runtime looks for CDI specifications (one that knows them).
+    `driver_folder` is where its pods see the driver's state, and `cdi_folder` where the container runtime
+    looks for CDI specifications besides the usual folder (one that knows them).
     """
 
     lab: Lab
@@ -57,12 +57,12 @@ class RealNode:
 
     @property
     def kubelet_folder(self) -> Path:
-        """What is /var/lib/kubelet on other machines."""
-        return self.folder / "kubelet"
+        """Where every kubelet has it: rendered pods name it."""
+        return Path(KUBELET_PATH)
 
     @property
     def cdi_folder(self) -> Path:
-        """What is /var/run/cdi on other machines."""
+        """One that is empty whatever the machine has in /var/run/cdi."""
         return self.folder / "cdi-specs"
 
     def restart_kubelet(self) -> None:
@@ -185,7 +185,7 @@ def _start_kubelet(lab: Lab, folder: Path, kubelet: Path, labels: Mapping[str, s
         str(kubelet),
         f"--config={config}",
         f"--kubeconfig={kubeconfig}",
-        f"--root-dir={folder / 'kubelet'}",
+        f"--root-dir={KUBELET_PATH}",
         f"--cert-dir={folder / 'kubelet-pki'}",
         f"--hostname-override={NODE_NAME}",
         f"--node-labels={','.join(f'{key}={value}' for key, value in sorted(labels.items()))}",

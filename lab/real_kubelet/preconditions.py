@@ -10,12 +10,11 @@ from pathlib import Path
 
 from helpers.adapters.proc_cgroup import HostProc
 from lab.errors import LabError
-from lab.real_kubelet.footprint import FOLDER, cgroup_roots, clear_leftover
+from lab.real_kubelet.footprint import FOLDER, KUBELET_PATH, cgroup_roots, clear_leftover
 from lab.real_kubelet.images import visible_folders
 from lab.real_kubelet.network import BRIDGE, GATEWAY, SERVICE_ADDRESS
 from lab.real_kubelet.software import Software, find_software
 
-KUBELET_FOLDER = Path("/var/lib/kubelet")  # device plugins and pod resources go there whatever the kubelet is told
 PODS_CGROUP = "kubepods"
 LEAST_FREE_BYTES = 1 << 30
 # A control plane, containerd and a kubelet watch files; without an instance left a kubelet ends as it starts.
@@ -38,8 +37,8 @@ def why_not() -> str | None:
 
 def _occupied() -> str | None:
     """A machine that has a kubelet keeps it for itself."""
-    if KUBELET_FOLDER.exists():
-        return f"{KUBELET_FOLDER} is there: this machine has, or had, a kubelet of its own"
+    if Path(KUBELET_PATH).exists():
+        return f"{KUBELET_PATH} is there: this machine has, or had, a kubelet of its own"
     if any((root / PODS_CGROUP).exists() for root in cgroup_roots()):
         return f"there are {PODS_CGROUP} cgroups: this machine runs pods of its own"
     if Path("/sys/class/net", BRIDGE).exists() or any(map(_is_local, (GATEWAY, SERVICE_ADDRESS))):

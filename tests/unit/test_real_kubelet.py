@@ -129,7 +129,7 @@ def test_without_root_the_reason_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
 def as_root(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(preconditions, "find_software", lambda: SOFTWARE)
-    monkeypatch.setattr(preconditions, "KUBELET_FOLDER", machine / "kubelet")
+    monkeypatch.setattr(preconditions, "KUBELET_PATH", str(machine / "kubelet"))
     monkeypatch.setattr(preconditions, "FOLDER", machine / "gpumem-node")
     monkeypatch.setattr(preconditions, "cgroup_roots", lambda: [machine / "cgroup"])
     (machine / "cgroup").mkdir()
