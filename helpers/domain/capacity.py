@@ -86,8 +86,7 @@ def capacity_settings(estate: Estate) -> CapacitySettings:
                 share_resource=node.share_resource(),
                 shares_count=node.shares_count(),
             )
-            for node in estate.nodes
-            if not estate.uses_claims(node)
+            for node in estate.number_nodes()
         ),
         claim_nodes=tuple(
             ClaimNode(**_known_by(node), cards_mib=tuple(sorted(node.cards_mib(), reverse=True)))

@@ -14,7 +14,8 @@ from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering import monitoring_queries as q
 from helpers.rendering.dashboard_jobs import job_panels
 from helpers.rendering.dashboard_panels import SOURCE, Page, Query, fixed, line, override, series, stat
-from helpers.rendering.monitoring_alerts import watchdog_late_seconds
+from helpers.rendering.dra import runs_claims_agent
+from helpers.rendering.monitoring_alerts import knows_numbered_nodes, watchdog_late_seconds
 
 # Of Grafana 10 and newer; later ones migrate it on import.
 SCHEMA_VERSION = 39
@@ -58,7 +59,7 @@ def _overview(page: Page, estate: Estate, settings: WatchdogSettings) -> None:
     }
     up = q.one_a_card(q.CARD_UP)
     # Not `or vector(0)`: none is 0 only while the source of the figure answers, else it is unknown.
-    stats = (
+    stats: tuple[tuple[str, str, str, dict[str, Any], str], ...] = (
         ("Cards", f"count({up})", "none", plain, "Cards that an exporter knows."),
         ("Cards with unknown use", f"count({up} == 0) or 0 * count({up})", "none", bad, "Unknown is not zero."),
         (
@@ -70,10 +71,22 @@ def _overview(page: Page, estate: Estate, settings: WatchdogSettings) -> None:
         ),
         ("Watchdog's last pass", f"time() - max({q.LAST_PASS})", "s", late, "Age of the newest finished pass."),
         ("Tenants in dry-run", f"sum(max by (tenant) ({q.DRY_RUN}))", "none", plain, "Only watched, never recycled."),
-        ("Nodes without their number", f"count({q.nodes_without_number(estate)}) or 0 * count({up})", "none", bad, ""),
+        *([_unnumbered(estate, up, bad)] if knows_numbered_nodes(estate) else []),
+        *([_unoffered(bad)] if runs_claims_agent(estate) and not estate.number_nodes() else []),
     )
     for title, expr, unit, thresholds, text in stats:
         page.panel(stat(title, text, unit, thresholds), Query(expr, instant=True), width=4, height=4)
+
+
+def _unnumbered(estate: Estate, up: str, bad: dict[str, Any]) -> tuple[str, str, str, dict[str, Any], str]:
+    nodes = q.nodes_without_number(estate)
+    return "Nodes without their number", f"count({nodes}) or 0 * count({up})", "none", bad, ""
+
+
+def _unoffered(bad: dict[str, Any]) -> tuple[str, str, str, dict[str, Any], str]:
+    offered = f"max by (node) ({q.AGENT_DEVICES})"
+    expr = f"count({offered} == 0) or 0 * count({offered})"
+    return "Nodes that offer no card", expr, "none", bad, "Agents that publish nothing; a silent one has an alert."
 
 
 def _tenants(page: Page, estate: Estate) -> None:

@@ -33,8 +33,13 @@ def dra_objects(estate: Estate) -> Iterator[RenderedObject]:
         name=naming.DEVICE_CLASS,
         expression=device_class_expression(estate),
     )
-    if estate.budget.published_by == "agent":
+    if runs_claims_agent(estate):
         yield from _agent(estate, shared)
+
+
+def runs_claims_agent(estate: Estate) -> bool:
+    """Whether nodes have the agent: budgets are claims there, and nobody else publishes the cards."""
+    return bool(estate.claim_nodes()) and estate.budget.published_by == "agent"
 
 
 def agent_arguments(node: Node) -> list[str]:

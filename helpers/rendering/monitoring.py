@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE
+from helpers.domain.dra.rights import DRA_AGENT_COMPONENT
 from helpers.domain.estate import monitoring as names
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.monitoring import Monitoring
@@ -15,6 +16,7 @@ from helpers.domain.names import INJECTOR_COMPONENT, MANAGER_COMPONENT
 from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering.admission_webhook import runs_webhook
 from helpers.rendering.dashboard import dashboard
+from helpers.rendering.dra import runs_claims_agent
 from helpers.rendering.manager_objectives import objective_group
 from helpers.rendering.manifest_yaml import to_yaml
 from helpers.rendering.monitoring_alerts import monitoring_alerts
@@ -40,7 +42,7 @@ class Job:
 
     @property
     def relabelings(self) -> list[dict[str, Any]]:
-        """In the operator's spelling: the job's name, and for the exporter the node that it measures."""
+        """In the operator's spelling: the job's name, and for what runs once a node, that node."""
         rules: list[dict[str, Any]] = [{"targetLabel": "job", "replacement": self.name}]
         if self.by_node:
             rules.append({"sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node"})
@@ -104,8 +106,10 @@ def rules_text(estate: Estate, settings: WatchdogSettings, monitoring: Monitorin
 def scrape_jobs(estate: Estate) -> tuple[Job, ...]:
     """What is scraped."""
     jobs = [Job(names.JOB_EXPORTER, "gpumem-exporter", by_node=True), Job(names.JOB_WATCHDOG, "gpumem-watchdog")]
-    if estate.capacity.watch:
+    if estate.capacity.watch and estate.number_nodes():
         jobs.append(Job(names.JOB_CAPACITY, "gpumem-capacity-watch"))
+    if runs_claims_agent(estate):
+        jobs.append(Job(names.JOB_DRA_AGENT, DRA_AGENT_COMPONENT, by_node=True))
     if runs_webhook(estate):
         jobs.append(Job(names.JOB_INJECTOR, INJECTOR_COMPONENT, namespace=GPU_SYSTEM_NAMESPACE))
     if estate.coordinator is not None:

@@ -6,6 +6,8 @@ own settings, the resource and the reserves those that are advertised.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from helpers.domain.demand_gates.rules import gate_rules
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.monitoring import JOB_EXPORTER, Monitoring
@@ -14,7 +16,9 @@ from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering import monitoring_queries as q
 from helpers.rendering.admission_webhook import runs_webhook
 from helpers.rendering.alert import Alert
+from helpers.rendering.claims_agent_alerts import claims_agent_alerts
 from helpers.rendering.coordinator_alerts import coordinator_alerts, gate_alerts, lease_alerts
+from helpers.rendering.dra import runs_claims_agent
 from helpers.rendering.manager_alerts import manager_alerts
 from helpers.rendering.webhook_alerts import webhook_alerts
 
@@ -37,18 +41,24 @@ def monitoring_alerts(estate: Estate, settings: WatchdogSettings, monitoring: Mo
         _watchdog_down(settings, monitoring),
         _tenant_pending(estate, monitoring),
         _tenant_over_budget(monitoring),
-        _capacity_missing(estate, monitoring),
+        *_capacity_missing(estate, monitoring),
         _memory_unattributed(estate, monitoring),
         _recycling_repeatedly(settings),
         _watchdog_disarmed(),
         _xid_error(),
         _temperature_high(monitoring),
+        *(claims_agent_alerts(estate) if runs_claims_agent(estate) else ()),
         *(webhook_alerts() if runs_webhook(estate) else ()),
         *(coordinator_alerts(estate.coordinator) if estate.coordinator is not None else ()),
         *(lease_alerts() if estate.coordinator is not None and estate.coordinator.leases is not None else ()),
         *(gate_alerts() if gate_rules(estate, "coordinator") else ()),
         *(manager_alerts(estate.manager) if estate.manager is not None else ()),
     )
+
+
+def knows_numbered_nodes(estate: Estate) -> bool:
+    """Whether series tell which nodes must show a number: all, or all without an agent of ours."""
+    return bool(estate.number_nodes()) and (not estate.claim_nodes() or runs_claims_agent(estate))
 
 
 def watchdog_late_seconds(settings: WatchdogSettings) -> float:
@@ -118,9 +128,15 @@ def _tenant_pending(estate: Estate, monitoring: Monitoring) -> Alert:
         q.unplaced_mib(estate) + unless,
         "warning",
         f"{_POD_TEXT} finds no GPU memory.",
-        f"It asks for {_WHOLE} of {estate.resource}, and no node has that much left to promise.",
+        f"It asks for {_WHOLE} {_unit_and_place(estate)} has that much left to promise.",
         for_seconds=monitoring.pending_for_seconds,
     )
+
+
+def _unit_and_place(estate: Estate) -> str:
+    if not estate.claim_nodes():
+        return f"of {estate.resource}, and no node"
+    return f"MiB, and no {'node or card' if estate.number_nodes() else 'card'}"
 
 
 def _tenant_over_budget(monitoring: Monitoring) -> Alert:
@@ -134,12 +150,17 @@ def _tenant_over_budget(monitoring: Monitoring) -> Alert:
     )
 
 
-def _capacity_missing(estate: Estate, monitoring: Monitoring) -> Alert:
-    parts = [("not_advertised", q.nodes_without_number(estate))]
-    if estate.capacity.watch:
+def _capacity_missing(estate: Estate, monitoring: Monitoring) -> Iterator[Alert]:
+    """Nothing where every budget is a claim: no node has a number then."""
+    parts: list[tuple[str, str]] = []
+    if knows_numbered_nodes(estate):
+        parts.append(("not_advertised", q.nodes_without_number(estate)))
+    if estate.capacity.watch and estate.number_nodes():
         silent = f"time() - max({q.CAPACITY_SUCCESS}) > {CAPACITY_SILENT_SECONDS}"
         parts += [("watch_fails", silent), ("watch_absent", f"absent({q.CAPACITY_SUCCESS})")]
-    return Alert(
+    if not parts:
+        return
+    yield Alert(
         "GPUCapacityMissing",
         q.with_cause(parts),
         "critical",

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from helpers.domain.estate.model import Estate
+from helpers.domain.estate.monitoring import JOB_DRA_AGENT
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.telemetry import metric_names
 
@@ -30,6 +31,11 @@ TELEMETRY_UP = "gpu_telemetry_up"
 # As `helpers.adapters.metrics` writes them for the capacity watch.
 ADVERTISED = "gpumem_capacity_advertised_bytes"
 CAPACITY_SUCCESS = "gpumem_capacity_last_success_timestamp_seconds"
+# The claims agent's.
+AGENT_DEVICES = "gpumem_dra_published_devices"
+AGENT_STANDS_BACK = "gpumem_dra_standing_back"
+AGENT_REGISTERED = "gpumem_dra_kubelet_registered"
+AGENT_ERRORS = "gpumem_dra_errors_total"
 # The watchdog's.
 LAST_PASS = "gpumem_watchdog_last_pass_timestamp_seconds"  # noqa: S105 - over the cards, no secret
 LEADER = "gpumem_watchdog_leader"
@@ -101,16 +107,27 @@ def unplaced_mib(estate: Estate) -> str:
     """`{namespace, pod}`: MiB that a pod asks for while the scheduler finds no place for it."""
     resource = label_of_resource(estate.resource)
     wanted = f'sum by ({POD}) (max by ({POD}, container) ({POD_LIMITS}{{resource="{resource}"}}))'
-    return f"{wanted}\nand on ({POD}) max by ({POD}) ({POD_UNSCHEDULABLE}) == 1"
+    by_number = f"{wanted}\nand on ({POD}) max by ({POD}) ({POD_UNSCHEDULABLE}) == 1"
+    # A claim is no resource of the pod: what it asks for is known from the estate.
+    claimed = sorted((tenant for tenant in estate.tenants if estate.is_claimed(tenant)), key=lambda tenant: tenant.key)
+    parts = [by_number] if estate.number_nodes() or not claimed else []
+    parts += [
+        f"{tenant.budget_mib} * (max by ({POD}) ({POD_UNSCHEDULABLE}{pods_of_tenant(tenant)}) == 1)"
+        for tenant in claimed
+    ]
+    return parts[0] if len(parts) == 1 else "(\n{}\n)".format("\nor\n".join(parts))
 
 
 def nodes_without_number(estate: Estate) -> str:
     """`{node}`: GPU nodes that show none, by kube-state-metrics and by the capacity watch.
 
-    The exporter runs on exactly the estate's GPU nodes. Where neither source answers, nothing is said.
+    The exporter runs on exactly the estate's GPU nodes. Where neither source answers, nothing is said. Nodes with
+    a claims agent need no number.
     """
     resource = label_of_resource(estate.resource)
     shown = f'{NODE_ALLOCATABLE}{{resource="{resource}"}} > 0 or {ADVERTISED} > 0'
+    if estate.claim_nodes():
+        shown += f' or {AGENT_DEVICES} or up{{job="{JOB_DRA_AGENT}"}}'
     answers = f"{NODE_ALLOCATABLE} or {ADVERTISED} or {CAPACITY_SUCCESS}"
     return f'count by (node) ({TELEMETRY_UP}{{node!=""}}) and on () ({answers}) unless on (node) ({shown})'
 

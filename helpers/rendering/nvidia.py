@@ -47,7 +47,7 @@ def nvidia_objects(estate: Estate) -> Iterator[RenderedObject]:
     yield from render_template(0, "capacity/rbac.yaml.j2", **capacity)
     yield from render_template(0, "capacity/config.yaml.j2", **capacity)
     # Where every budget is a claim no node has a number to keep.
-    if len(estate.claim_nodes()) < len(estate.nodes):
+    if estate.number_nodes():
         yield from render_template(0, "capacity/cron-job.yaml.j2", **capacity)
         if estate.capacity.watch:
             yield from render_template(0, "capacity/watch.yaml.j2", **capacity)

@@ -11,6 +11,7 @@ from helpers.domain.watchdog.settings import watchdog_settings
 from helpers.rendering.monitoring import rule_groups
 from lab.programs import Program
 from tests.rules.card_cases import CARD_CASES, LABELS_A, TEXT_A, card, mib
+from tests.rules.claims_cases import BOTH_BACKENDS_CASES, CLAIMS_CASES, both_backends_rules, claims_rules
 from tests.rules.coordinator_cases import COORDINATOR_CASES, coordinator_rules
 from tests.rules.gate_cases import GATE_CASES, gate_rules
 from tests.rules.lease_cases import LEASE_CASES, lease_rules
@@ -30,6 +31,8 @@ RULES: dict[str, Callable[[], Rules]] = {
     "gates": gate_rules,
     "manager": manager_rules,
     "webhook": webhook_rules,
+    "claims": claims_rules,
+    "both backends": both_backends_rules,
 }
 CASES = [
     *(("example", case) for case in (*CARD_CASES, *TENANT_CASES, *WATCHDOG_CASES)),
@@ -38,6 +41,8 @@ CASES = [
     *(("gates", case) for case in GATE_CASES),
     *(("manager", case) for case in (*MANAGER_CASES, *OBJECTIVE_CASES)),
     *(("webhook", case) for case in WEBHOOK_CASES),
+    *(("claims", case) for case in CLAIMS_CASES),
+    *(("both backends", case) for case in BOTH_BACKENDS_CASES),
 ]
 OPPOSITES = [(estate, case) for estate, case in CASES if case.kind in ("firing", "silent")]
 

@@ -38,3 +38,17 @@ def on_claims(backend: str = "dra") -> Estate:
     assert text.count("\nnodes:") == 1
     text = text.replace("\nnodes:", f"\nbudget: {{backend: {backend}}}\nnodes:")
     return parse_estate(text, "talos-2x3090.yaml")[0]
+
+
+def on_both_backends() -> Estate:
+    """The Talos estate with its budgets as claims, and beside its nodes an older kind that counts by the number."""
+    old = """
+  - name: old-node
+    selector: {kind: old}
+    gpus: [{model: Tesla T4, count: 1, physical_mib: 15360, reserve_mib: 1360}]
+    sharing: {timeSlicing: {resources: [{name: nvidia.com/gpu, replicas: 8}]}}
+    budget: {backend: extendedResource}
+"""
+    text = (PROJECT / "estates/talos-2x3090.yaml").read_text()
+    text = text.replace("\nnodes:", f"\nbudget: {{backend: dra}}\nnodes:{old.rstrip()}")
+    return parse_estate(text, "talos-2x3090.yaml")[0]

@@ -12,27 +12,12 @@ from helpers.domain.dra.claims import claim_template_name
 from helpers.domain.dra.rights import dra_agent_rights
 from helpers.domain.estate.model import Estate
 from helpers.domain.ledger import build_ledger
-from helpers.rendering.estate_file import parse_estate
 from helpers.rendering.render import render
-from tests.synth.estates import EXAMPLE, example, on_claims
-
-TWO_KINDS = """
-  - name: old-node
-    selector: {kind: old}
-    gpus: [{model: Tesla T4, count: 1, physical_mib: 15360, reserve_mib: 1360}]
-    sharing: {timeSlicing: {resources: [{name: nvidia.com/gpu, replicas: 8}]}}
-    budget: {backend: extendedResource}
-"""
+from tests.synth.estates import example, on_both_backends, on_claims
 
 
 def objects(estate: Estate) -> dict[str, Any]:
     return {item.address: item.manifest for item in render(estate).objects}
-
-
-def both_backends() -> Estate:
-    text = EXAMPLE.parent.joinpath("estates/talos-2x3090.yaml").read_text()
-    text = text.replace("\nnodes:", f"\nbudget: {{backend: dra}}\nnodes:{TWO_KINDS.rstrip()}")
-    return parse_estate(text, "estate.yaml")[0]
 
 
 def test_a_pod_has_its_card_from_the_claim_alone() -> None:
@@ -99,7 +84,7 @@ def test_no_number_is_kept_where_every_budget_is_a_claim() -> None:
 
 
 def test_both_backends_live_on_different_nodes() -> None:
-    estate = both_backends()
+    estate = on_both_backends()
     settings = capacity_settings(estate)
     assert [node.name for node in settings.nodes] == ["old-node"]
     assert [(node.name, node.cards_mib) for node in settings.claim_nodes] == [("gpu-worker", (24000, 24000))]

@@ -62,7 +62,7 @@ def _quotas(estate: Estate) -> Iterator[Problem]:
 def _default_budgets(estate: Estate) -> Iterator[Problem]:
     if estate.admission is None or not estate.admission.default_budgets:
         return
-    if len(estate.claim_nodes()) == len(estate.nodes):
+    if not estate.number_nodes():
         rule = "a default is a number, and no node has one: every kind of node counts budgets by claims"
         repair = "use required_budget: deny, or keep one kind of node on backend: extendedResource"
         yield Problem("admission.default_budgets", "", rule, repair)

@@ -207,6 +207,10 @@ class Estate(EstateModel):
         """The kinds of nodes whose budgets are claims."""
         return tuple(node for node in self.nodes if self.uses_claims(node))
 
+    def number_nodes(self) -> tuple[Node, ...]:
+        """The kinds of nodes whose budgets are parts of the node's number."""
+        return tuple(node for node in self.nodes if not self.uses_claims(node))
+
     def is_claimed(self, tenant: Tenant) -> bool:
         """Whether the tenant's budget is a claim; False where its node does not exist."""
         return any(node.name == tenant.node for node in self.claim_nodes())

@@ -19,6 +19,7 @@ from helpers.domain.names import LABEL_VALUE
 JOB_EXPORTER = "gpumem-exporter"
 JOB_WATCHDOG = "gpumem-watchdog"
 JOB_CAPACITY = "gpumem-capacity"
+JOB_DRA_AGENT = "gpumem-dra-agent"
 JOB_INJECTOR = "gpumem-injector"
 JOB_COORDINATOR = "gpumem-coordinator"
 JOB_MANAGER = "gpumem-manager"
