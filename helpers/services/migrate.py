@@ -16,7 +16,7 @@ from helpers.domain.budget import budget_fields
 from helpers.domain.capacity import capacity_settings
 from helpers.domain.dra.claims import driver_of
 from helpers.domain.dra.holds import hold_allocation, hold_claim, hold_label, hold_name
-from helpers.domain.dra.migration import MovePlan, TenantFacts, cards_held, plan_moves
+from helpers.domain.dra.migration import Move, MovePlan, TenantFacts, cards_held, plan_moves
 from helpers.domain.dra.offers import held_memory
 from helpers.domain.errors import CheckFailed
 from helpers.domain.estate.model import Estate
@@ -97,7 +97,7 @@ class ToClaims:
             facts = self._facts_of(move.tenant)
             if facts is not None and not facts.done:
                 self._hands.say(move.text())
-                self._move(facts, waits=move.waits_count > 0)
+                self._move(facts, move)
         self._drop_holds()
         if left := numbered_pods(self._cluster, self._target, self._kind):
             pods = ", ".join(map(str, left))
@@ -150,7 +150,7 @@ class ToClaims:
             if hold["metadata"]["labels"][label] not in kept_uids:
                 drop_hold(self._cluster, hold)
 
-    def _move(self, facts: TenantFacts, *, waits: bool) -> None:
+    def _move(self, facts: TenantFacts, move: Move) -> None:
         tenant, restarts = facts.tenant, stops(facts)
         self._apply_all(self._changes.templates(tenant))
         if restarts:
@@ -158,12 +158,15 @@ class ToClaims:
         else:
             self._switch(tenant)
         self._wait(lambda: not self._old_pods(tenant), lambda: f"{tenant.name}: old pods have not ended")
+        wanted = {name: self._with_card_count(name) + count for name, count in move.lets_in.items()}
         self._drop_holds()
+        for name, count in wanted.items():
+            self._wait_for_cards(name, count)
         if restarts:
             self._switch(tenant)
             start(self._hands, self._target, tenant)
-        if not waits and (facts.replicas or facts.stopped):
-            self._wait(lambda: self._has_card(tenant), lambda: f"{tenant.name}: its new pods have no card")
+        if not move.waits_count and (facts.replicas or facts.stopped):
+            self._wait_for_cards(tenant.name, 1)
 
     def _switch(self, tenant: Tenant) -> None:
         if tenant.apply == "patch":
@@ -181,10 +184,14 @@ class ToClaims:
         facts = self._facts_of(tenant)
         return facts is not None and bool(facts.old_pods)
 
-    def _has_card(self, tenant: Tenant) -> bool:
+    def _wait_for_cards(self, tenant: str, count: int) -> None:
+        self._wait(lambda: self._with_card_count(tenant) >= count, lambda: f"{tenant}: its new pods have no card")
+
+    def _with_card_count(self, tenant: str) -> int:
+        """Pods of the tenant that have a card by claim."""
         held = observe_held(self._cluster, driver_of(self._target))
         label = f"{self._target.label_prefix}/tenant"
-        return any(one.labels.get(label) == tenant.name and one.pods for one in held)
+        return len({pod for one in held if one.labels.get(label) == tenant for pod in one.pods})
 
     def _facts_of(self, tenant: Tenant) -> TenantFacts | None:
         found = tenant_facts(self._cluster, self._target, self._kind)

@@ -109,6 +109,7 @@ def _facts(target: Estate, tenant: Tenant, workload: Manifest, pods: Sequence[Ma
         replicas=_replicas(target, tenant, workload, stopped=stopped),
         moved=moved,
         stopped=stopped,
+        waiting_count=sum(_is_live(pod) and has_claim(pod) and not pod["spec"].get("nodeName") for pod in pods),
     )
 
 

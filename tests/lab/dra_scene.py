@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +13,9 @@ from helpers.domain.dra.offers import held_memory
 from helpers.domain.dra.slice_document import NodeIdentity, desired_slice
 from helpers.ports.cluster import Cluster, ObjectRef
 from helpers.rendering.dra import dra_objects
+from helpers.services.capacity_observation import pod_budget_mib
 from helpers.services.claims import CLAIMS
+from lab.cluster import Lab
 from tests.synth.estates import on_claims
 
 
@@ -47,3 +51,56 @@ def phases(cluster: Cluster, namespace: str) -> dict[str, str]:
     """`{pod: phase}`; a pod that no node took is Pending."""
     pods: list[dict[str, Any]] = cluster.list(ObjectRef("v1", "Pod", namespace=namespace))
     return {pod["metadata"]["name"]: pod["status"]["phase"] for pod in pods}
+
+
+class Watcher:
+    """Adds up, many times a second, what pods of the number and claims with pods hold in one namespace.
+
+    `highest_mib` is all of it together. `highest_card_mib` is what the fullest card with a claim might hold: its
+    claims, and every pod of the number, for nobody can tell which card such a pod is on.
+    """
+
+    def __init__(self, lab: Lab, namespace: str, number: str) -> None:
+        self._api = lab.api()
+        self._namespace = namespace
+        self._number = number
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.highest_mib = 0
+        self.highest_card_mib = 0
+        self.looks_count = 0
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            # Pods first: what moves from the number to a claim in between is counted twice, never not at all.
+            pods = self._api.get(f"/api/v1/namespaces/{self._namespace}/pods")["items"]
+            numbered_mib = sum(pod_budget_mib(pod, self._number) for pod in pods if pod["spec"].get("nodeName"))
+            bound = {pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName")}
+            claims = self._api.get(f"/apis/resource.k8s.io/v1/namespaces/{self._namespace}/resourceclaims")["items"]
+            by_card: dict[str, int] = {}
+            for claim in claims:
+                for card, mib in _claimed_mib(claim, bound):
+                    by_card[card] = by_card.get(card, 0) + mib
+            self.highest_mib = max(self.highest_mib, numbered_mib + sum(by_card.values()))
+            self.highest_card_mib = max([self.highest_card_mib, *(numbered_mib + mib for mib in by_card.values())])
+            self.looks_count += 1
+            time.sleep(0.02)
+
+
+def _claimed_mib(claim: dict[str, Any], bound: set[str]) -> list[tuple[str, int]]:
+    """`(card, MiB)` of a claim that a pod with a node uses."""
+    status = claim.get("status", {})
+    if not any(one["name"] in bound for one in status.get("reservedFor", ())):
+        return []
+    results = status.get("allocation", {}).get("devices", {}).get("results", ())
+    return [
+        (f"{one['pool']}/{one['device']}", int(one["consumedCapacity"]["memory"].removesuffix("Mi"))) for one in results
+    ]

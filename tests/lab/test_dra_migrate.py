@@ -6,8 +6,6 @@ A watcher looks all the time: what the number let in and what claims hold togeth
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -29,7 +27,6 @@ from helpers.ports.cluster import ObjectRef
 from helpers.rendering.estate_file import parse_estate
 from helpers.rendering.render import render
 from helpers.services.budget import set_budget
-from helpers.services.capacity_observation import pod_budget_mib
 from helpers.services.claims import observe_cards
 from helpers.services.migrate import ToClaims, drop_hold
 from helpers.services.migrate_facts import with_backend
@@ -37,7 +34,7 @@ from helpers.services.migrate_hands import Hands
 from helpers.services.migrate_objects import Changes
 from lab.cluster import Lab, LabNode
 from lab.waiting import wait_for
-from tests.lab.dra_scene import make_device_class, phases, publish
+from tests.lab.dra_scene import Watcher, make_device_class, phases, publish
 
 pytestmark = pytest.mark.lab
 
@@ -94,44 +91,6 @@ tenants:
     class: batch
     pod: {{containers: [{{name: main, image: "registry.example.com/waits:1"}}]}}
 """
-
-
-class Watcher:
-    """Adds up, many times a second, what pods of the number and claims with pods hold of the one card."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._api = lab.api()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.highest_mib = 0
-        self.looks_count = 0
-
-    def __enter__(self) -> Watcher:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            # Pods first: what moves from the number to a claim in between is counted twice, never not at all.
-            pods = self._api.get(f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]
-            numbered = sum(pod_budget_mib(pod, NUMBER) for pod in pods if pod["spec"].get("nodeName"))
-            bound = {pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName")}
-            claims = self._api.get(f"/apis/resource.k8s.io/v1/namespaces/{NAMESPACE}/resourceclaims")["items"]
-            self.highest_mib = max(self.highest_mib, numbered + sum(claimed_mib(claim, bound) for claim in claims))
-            self.looks_count += 1
-            time.sleep(0.02)
-
-
-def claimed_mib(claim: dict[str, Any], bound: set[str]) -> int:
-    status = claim.get("status", {})
-    if not any(one["name"] in bound for one in status.get("reservedFor", ())):
-        return 0
-    results = status.get("allocation", {}).get("devices", {}).get("results", ())
-    return sum(int(one["consumedCapacity"]["memory"].removesuffix("Mi")) for one in results)
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +213,7 @@ def test_a_running_estate_moves_to_claims_and_back(
     assert number(cluster) == "14k"
     assert not by_claim(lab)
 
-    with Watcher(lab) as watcher:
+    with Watcher(lab, NAMESPACE, NUMBER) as watcher:
         assert migrate(lab, estate_file, "dra", "--execute") == 0
         wait_for(lambda: counts(cluster) == (3, 1))
     print(f"highest {watcher.highest_mib} MiB in {watcher.looks_count} looks")
@@ -269,7 +228,7 @@ def test_a_running_estate_moves_to_claims_and_back(
     assert migrate(lab, estate_file, "dra", "--execute") == 0, "a second run finds it done"
     assert generations_of(lab) == generations
 
-    with Watcher(lab) as watcher:
+    with Watcher(lab, NAMESPACE, NUMBER) as watcher:
         assert migrate(lab, estate_file, "extendedResource", "--execute") == 0
         wait_for(lambda: counts(cluster) == (3, 1))
     assert watcher.highest_mib <= CARD_MIB - 100

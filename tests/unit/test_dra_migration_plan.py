@@ -80,6 +80,30 @@ def test_on_two_cards_the_first_waits_until_enough_of_the_others_have_moved() ->
     assert found.pending == ()
 
 
+def test_on_two_full_cards_who_waits_gets_room_before_the_smaller_one_that_makes_it() -> None:
+    """Two of 16000 and two of 8000: were the first small one to start before them, one of 16000 would find no card."""
+    sizes = {"a": 16000, "b": 16000, "c": 8000, "d": 8000}
+    found = plan_moves([facts(name, mib, "n0") for name, mib in sizes.items()], cards(24000, 24000), {})
+    assert [(move.tenant.name, len(move.seats), move.lets_in) for move in found.moves] == [
+        ("a", 0, {}),
+        ("b", 0, {}),
+        ("c", 0, {"a": 1, "b": 1}),
+        ("d", 1, {"c": 1}),
+    ]
+    assert found.pending == ()
+    assert found.moves[2].text() == (
+        "c (8000 MiB): 1 pod stops and starts; 1 Pending until there is room; room first for a, b"
+    )
+
+
+def test_who_an_earlier_run_left_waiting_gets_room_before_others() -> None:
+    waiting = TenantFacts(tenant("a", 16000), (), 1, moved=True, waiting_count=1)
+    left = [facts("c", 8000, "n0"), facts("d", 8000, "n0")]
+    found = plan_moves([waiting, *left], cards(24000, 24000), {"n0/gpu-0": 16000})
+    assert [(move.tenant.name, move.lets_in) for move in found.moves] == [("c", {"a": 1}), ("d", {"c": 1})]
+    assert found.pending == ()
+
+
 def test_what_the_number_over_committed_ends_without_a_card() -> None:
     found = plan_moves([facts(name, 16000, "n0") for name in "abc"], cards(24000, 24000), {})
     assert len(found.pending) == 1

@@ -4,7 +4,8 @@ While some tenants are still counted by the number, claims do not see them. So e
 for: with a claim of its budget on its card, or, where a node has several cards and nobody can tell which
 one it is on, on each of them. A tenant's own holds go when its old pods are gone, and only then do its
 new pods find room. Always-on tenants go before elastic ones, and large budgets first, because the scheduler
-takes the first card with room.
+takes the first card with room. Who moved and found no room yet gets it before the tenant that makes it: a smaller
+one that started first could be on the card where the larger one fits.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class TenantFacts:
     stopped; a DaemonSet: None.
 
     `moved`: its workload has the claim already; `stopped`: an earlier run stopped it and did not start it again.
+    `waiting_count`: pods of it that have a claim and no node.
     """
 
     tenant: Tenant
@@ -45,6 +47,7 @@ class TenantFacts:
     replicas: int | None
     moved: bool
     stopped: bool = False
+    waiting_count: int = 0
 
     @property
     def done(self) -> bool:
@@ -54,12 +57,16 @@ class TenantFacts:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One tenant's turn. `seats` is `{pod: node/card}` as the replay has it; `waits` are pods without room yet."""
+    """One tenant's turn. `seats` is `{pod: node/card}` as the replay has it; `waits_count` are pods without room yet.
+
+    `lets_in`: `{tenant: pods}` that moved before and get room while this one is stopped.
+    """
 
     tenant: Tenant
     restarts_count: int
     seats: Mapping[str, str]
     waits_count: int
+    lets_in: Mapping[str, int]
 
     def text(self) -> str:
         """`ollama (16000 MiB): 1 pod stops and starts, on gpu-worker/gpu-0`."""
@@ -67,7 +74,8 @@ class Move:
         what = pods if self.restarts_count else "no pod runs, so none stops"
         where = f", on {', '.join(sorted(set(self.seats.values())))}" if self.seats else ""
         waits = f"; {self.waits_count} Pending until there is room" if self.waits_count else ""
-        return f"{self.tenant.name} ({self.tenant.budget_mib} MiB): {what}{where}{waits}"
+        first = f"; room first for {', '.join(self.lets_in)}" if self.lets_in else ""
+        return f"{self.tenant.name} ({self.tenant.budget_mib} MiB): {what}{where}{waits}{first}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +106,29 @@ def plan_moves(
         strangers: Pods by the number there that are no tenant's; they stay, and are held for.
     """
     board = _Board(cards, taken_mib, [*strangers, *(pod for facts in tenants for pod in facts.old_pods)])
-    waiting: list[tuple[Tenant, str]] = []
+    waiting = [one.tenant for one in tenants if one.done for _ in range(one.waiting_count)]
     moves: list[Move] = []
     for facts in sorted((one for one in tenants if not one.done), key=_order):
         board.forget(facts.old_pods)
+        waiting, let_in = _let_in(board, waiting)
         names = [f"{facts.tenant.name}-{index}" for index in range(max(len(facts.old_pods), facts.replicas or 0))]
         homes = [pod.node for pod in facts.old_pods]
         seats = {name: card for name in names if (card := board.seat(facts.tenant, homes)) is not None}
-        waiting += [(facts.tenant, name) for name in names if name not in seats]
-        moves.append(Move(facts.tenant, len(facts.old_pods), seats, len(names) - len(seats)))
-        waiting = [(tenant, name) for tenant, name in waiting if board.seat(tenant, []) is None]
-    return MovePlan(tuple(moves), tuple(dict.fromkeys(tenant.name for tenant, _ in waiting)))
+        waiting += [facts.tenant] * (len(names) - len(seats))
+        moves.append(Move(facts.tenant, len(facts.old_pods), seats, len(names) - len(seats), let_in))
+    return MovePlan(tuple(moves), tuple(dict.fromkeys(tenant.name for tenant in waiting)))
+
+
+def _let_in(board: _Board, waiting: Sequence[Tenant]) -> tuple[list[Tenant], dict[str, int]]:
+    """Who still waits, a tenant a pod, and `{tenant: pods}` of those that get room now."""
+    still: list[Tenant] = []
+    let_in: dict[str, int] = {}
+    for tenant in waiting:
+        if board.seat(tenant, []) is None:
+            still.append(tenant)
+        else:
+            let_in[tenant.name] = let_in.get(tenant.name, 0) + 1
+    return still, let_in
 
 
 def _order(facts: TenantFacts) -> tuple[bool, bool, bool, int, str]:
