@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from helpers.domain.dra import naming
-from helpers.domain.dra.claims import device_class_expression
+from helpers.domain.dra.claims import TEMPLATE_PREFIX, device_class_expression
 from helpers.domain.dra.rights import DRA_AGENT_COMPONENT, DRA_AGENT_METRICS_PORT, dra_agent_rights
 from helpers.domain.dra.settings import DraAgentSettings
 from helpers.domain.dra.slice_document import API_VERSION
@@ -76,6 +76,8 @@ def _agent(estate: Estate, shared: dict[str, Any]) -> Iterator[RenderedObject]:
     }
     yield from render_template(0, "dra-agent/rbac.yaml.j2", **context)
     yield from render_template(0, "dra-agent/own-node.yaml.j2", **context)
+    ours = f'claim.?resourceClaimTemplateName.orValue("").startsWith("{TEMPLATE_PREFIX}")'
+    yield from render_template(0, "dra-agent/one-claim.yaml.j2", **context, is_ours=ours)
     for node in estate.claim_nodes():
         yield from render_template(
             0,

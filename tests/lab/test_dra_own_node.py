@@ -1,4 +1,4 @@
-"""The rendered policy keeps an agent to the slices of its own node and driver, by the node's name in its token."""
+"""The rendered policies: an agent keeps to the slices of its own node and driver, a container to one claim."""
 
 from __future__ import annotations
 
@@ -45,7 +45,6 @@ def admin(lab: Lab) -> Iterator[KubernetesCluster]:
         if item.component == "dra-agent" and item.kind not in ("DaemonSet", "DeviceClass"):
             manifest = {**item.manifest, "metadata": dict(item.manifest["metadata"])}
             if item.kind != "ServiceAccount":
-                manifest["metadata"]["name"] = f"own-node-{item.manifest['metadata']['name']}"
                 manifest = renamed(manifest)
             made.append(cluster.apply(manifest, field_manager="test"))
     yield cluster
@@ -114,3 +113,37 @@ def test_a_token_of_no_pod_writes_nothing(lab: Lab, admin: KubernetesCluster, tm
     answer = lab.api().post(ACCOUNT, {"spec": {"expirationSeconds": 3600}})
     nobody = account(lab, tmp_path, answer["status"]["token"])
     wait_for(lambda: refused(nobody, slice_of(admin, MINE)))
+
+
+def two_claims(
+    *containers: list[str], templates: tuple[str, str] = ("gpumem-a-1000", "gpumem-b-1000")
+) -> dict[str, Any]:
+    """A pod with two claims, and its containers with those that each uses."""
+    claims = [
+        {"name": name, "resourceClaimTemplateName": template}
+        for name, template in zip(("one", "two"), templates, strict=True)
+    ]
+    image = "registry.example.com/x:1"
+    specs = [
+        {"name": f"c{index}", "image": image, "resources": {"claims": [{"name": name} for name in names]}}
+        for index, names in enumerate(containers)
+    ]
+    metadata = {"name": "two-claims", "namespace": NAMESPACE}
+    spec = {"resourceClaims": claims, "containers": specs}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def test_a_container_has_one_claim_on_a_card(admin: KubernetesCluster) -> None:
+    """Two containers of one pod may have a card each, and claims on something else are nobody's business."""
+
+    def is_refused() -> bool:
+        try:
+            admin.apply(two_claims(["one", "two"]), field_manager="test", dry_run=True)
+        except ClusterError as error:
+            return "uses one claim on one card" in str(error)
+        return False
+
+    wait_for(is_refused)
+    admin.apply(two_claims(["one"], ["two"]), field_manager="test", dry_run=True)
+    others = two_claims(["one", "two"], templates=("gpumem-a-1000", "network"))
+    admin.apply(others, field_manager="test", dry_run=True)

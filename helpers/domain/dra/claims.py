@@ -14,6 +14,8 @@ from helpers.domain.estate.tenants import Tenant
 
 CLAIM = "gpumem"
 """What the claim is called in a pod, and the request in the claim."""
+TEMPLATE_PREFIX = f"{CLAIM}-"
+"""How the names of all rendered templates begin."""
 
 _NVIDIA_MODEL_ATTRIBUTE = "productName"
 
@@ -35,7 +37,7 @@ def claim_template_name(estate: Estate, tenant: Tenant) -> str:
 
     A template cannot be changed, so what it asks for is in its name: with another budget it is another one.
     """
-    name = f"{CLAIM}-{tenant.name}-{tenant.budget_mib}"
+    name = f"{TEMPLATE_PREFIX}{tenant.name}-{tenant.budget_mib}"
     details = "|".join(text for text in (tenant.gpu_model, *_publisher_mark(estate)) if text)
     return f"{name}-{hashlib.sha256(details.encode()).hexdigest()[:6]}" if details else name
 
@@ -68,6 +70,17 @@ def with_claim(pod: Mapping[str, Any], container: str, template: str) -> dict[st
         "resourceClaims": _put(pod.get("resourceClaims"), {"name": CLAIM, "resourceClaimTemplateName": template}),
         "containers": [_using(item) if item.get("name") == container else item for item in pod["containers"]],
     }
+
+
+def second_claims(pod: Mapping[str, Any], container: str) -> list[int]:
+    """Places in `pod.resourceClaims` of rendered templates that `container` uses besides its own budget's."""
+    mine = [item.get("resources") or {} for item in pod.get("containers") or () if item.get("name") == container]
+    used = {item.get("name") for resources in mine for item in resources.get("claims") or ()} - {CLAIM}
+    return [
+        place
+        for place, entry in enumerate(pod.get("resourceClaims") or ())
+        if entry.get("name") in used and str(entry.get("resourceClaimTemplateName", "")).startswith(TEMPLATE_PREFIX)
+    ]
 
 
 def _using(container: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from helpers.domain.dra.claims import second_claims
 from helpers.domain.errors import Problem
 from helpers.domain.estate.budget_backend import FIRST_MINOR_WITH_SHARED_DEVICES
 from helpers.domain.estate.model import Estate
@@ -19,6 +20,7 @@ def budget_problems(estate: Estate) -> Iterator[Problem]:
     yield from _mig(estate)
     yield from _quotas(estate)
     yield from _default_budgets(estate)
+    yield from _second_claims(estate)
 
 
 def _version(estate: Estate) -> Iterator[Problem]:
@@ -66,3 +68,14 @@ def _default_budgets(estate: Estate) -> Iterator[Problem]:
         rule = "a default is a number, and no node has one: every kind of node counts budgets by claims"
         repair = "use required_budget: deny, or keep one kind of node on backend: extendedResource"
         yield Problem("admission.default_budgets", "", rule, repair)
+
+
+def _second_claims(estate: Estate) -> Iterator[Problem]:
+    for index, tenant in enumerate(estate.tenants):
+        if tenant.pod is None or not estate.is_claimed(tenant):
+            continue
+        for place in second_claims(tenant.pod, tenant.workload.container):
+            rule = "a container has its budget on one card: of two claims it would be told only one"
+            repair = "remove the claim, or give it to another container of the pod"
+            path = f"tenants[{index}].pod.resourceClaims[{place}].resourceClaimTemplateName"
+            yield Problem(path, tenant.pod["resourceClaims"][place]["resourceClaimTemplateName"], rule, repair)
