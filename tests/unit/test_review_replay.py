@@ -129,6 +129,25 @@ def test_a_node_with_two_cards_tells_a_pod_without_a_card_from_one_that_waits() 
     assert waits(change(two, [*two, tenant("c", 16001)], gpus=[RTX3090])) == {"c": (1, True)}
 
 
+def test_where_budgets_are_claims_a_pod_that_no_card_holds_waits_instead_of_crowding_one() -> None:
+    """The change of the test above but for the backend."""
+    two = [tenant("a", 16000), tenant("b", 16000)]
+    found = change(two, [*two, tenant("c", 16000)], gpus=[RTX3090], budget={"backend": "dra"})
+    assert "card_over_commit" not in kinds(found)
+    assert waits(found) == {"c": (1, True)}
+    assert waits(change(two, [*two, tenant("c", 8000)], gpus=[RTX3090], budget={"backend": "dra"})) == {}
+
+
+def test_where_budgets_are_claims_no_number_is_lowered_or_raised() -> None:
+    claims: dict[str, Any] = {"budget": {"backend": "dra"}}
+    large, small = {**RTX3090, "reserve_mib": 576}, {**RTX3090, "reserve_mib": 8576}
+    tenants = [tenant("a", 16000, **RECREATE), tenant("b", 16000, **RECREATE), tenant("c", 8000, **RECREATE)]
+    for first, second in ((large, small), (small, large)):
+        found = review(estate(tenants, gpus=[first], **claims), estate(tenants, gpus=[second], **claims))
+        assert not kinds(found) & {"capacity_refused", "capacity_drained"}
+        assert not any("number" in step and "rises" in step for step in found.order)
+
+
 def test_shares_are_a_reason_to_wait_like_memory() -> None:
     few = {"sharing": {"timeSlicing": {"resources": [{"name": "nvidia.com/gpu", "replicas": 2}]}}}
     two = [tenant("a", 1000), tenant("b", 1000)]

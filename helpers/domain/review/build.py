@@ -53,6 +53,7 @@ def review_change(
         found
         for node in new.nodes
         if (old := pairs[node.name]) is not None
+        and not new.uses_claims(node)  # no kubelet checks claims again, and a card that shrank keeps who is on it
         and (found := lowering_under_pods(old, node, replays[node.name].before)) is not None
     ]
     gone = [node for node in base.nodes if node not in pairs.values()]
@@ -72,7 +73,11 @@ def review_change(
     findings = _judged(facts, allow_overflow=allow_overflow)
     rows = [node_row(n.name, _renamed(pairs[n.name], n), sides[n.name][0], sides[n.name][1]) for n in new.nodes]
     rows += [node_row(node.name, "", _base_side(base, node), None) for node in gone]
-    grown = [n.name for n in new.nodes if (old := pairs[n.name]) is not None and n.advertised_mib > old.advertised_mib]
+    grown = [
+        n.name
+        for n in new.number_nodes()
+        if (old := pairs[n.name]) is not None and n.advertised_mib > old.advertised_mib
+    ]
     return ReviewResult(
         before=before.name,
         after=after.name,
@@ -116,7 +121,8 @@ def _sides(
 
 
 def _base_side(base: Estate, node: Node) -> Side:
-    places, waited = established(base, node) if node.min_nodes else (Places(node), {})
+    nobody = Places(node, by_claims=base.uses_claims(node))
+    places, waited = established(base, node) if node.min_nodes else (nobody, {})
     return Side(base, next(entry for entry in build_ledger(base).nodes if entry.node is node), places, waited)
 
 

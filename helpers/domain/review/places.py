@@ -1,7 +1,8 @@
 """One kind of node: which pods have their place, and whether more find one.
 
 The scheduler counts one number a machine. On a machine with several cards that number may have room
-where no card has: such a pod starts all the same, and is called crowded here.
+where no card has: such a pod starts all the same, and is called crowded here. Claims count each card, so
+with them it waits.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ class Places:
     they run already, and the number was lowered under them; nothing starts before all of them fit.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, *, by_claims: bool) -> None:
         self._node = node
+        self._by_claims = by_claims
         self._slots = slots_of(node)
         self._shares_count = node.shares_count()
         self.seats: dict[Pod, Slot] = {}
@@ -36,7 +38,7 @@ class Places:
 
     def copy(self) -> Places:
         """The same, to try something on."""
-        other = Places(self._node)
+        other = Places(self._node, by_claims=self._by_claims)
         other.seats, other.crowded, other.beyond = dict(self.seats), dict(self.crowded), self.beyond
         other.cut_short = self.cut_short
         return other
@@ -93,7 +95,7 @@ class Places:
         return fits
 
     def _crowd(self, pod: Pod) -> bool:
-        if self.beyond:
+        if self.beyond or self._by_claims:
             return False
         machines = range(self._node.min_nodes) if pod.node_index is None else (pod.node_index,)
         for machine in machines:

@@ -80,7 +80,7 @@ def established(estate: Estate, node: Node) -> tuple[Places, dict[str, int]]:
 
     Always-on tenants come first: they were there before an elastic one found room.
     """
-    places, waited = Places(node), {}
+    places, waited = Places(node, by_claims=estate.uses_claims(node)), {}
     for tenant in sorted(_tenants_of(estate, node.name), key=lambda one: (one.elastic, -estate.priority_value(one))):
         waiting = places.add(pods_of(estate, tenant))
         if waiting:
@@ -92,9 +92,10 @@ def replay_node(
     base: Estate | None, old: Node | None, new_estate: Estate, new: Node, restarting: Iterable[str]
 ) -> NodeReplay:
     """What becomes of the pods on `new`, which was `old` before. `restarting`: tenants whose pods are made anew."""
+    nobody = Places(new, by_claims=new_estate.uses_claims(new))
     if new.min_nodes == 0:
-        return NodeReplay(Places(new), Places(new))
-    before, waited = established(base, old) if base is not None and old is not None else (Places(new), {})
+        return NodeReplay(nobody, nobody.copy())
+    before, waited = established(base, old) if base is not None and old is not None else (nobody, {})
     starts, after = _starts(base, old, before, waited, new_estate, new, frozenset(restarting))
     ordered = sorted(starts, key=lambda one: (-new_estate.priority_value(one.tenant), not one.waited))
     run = _Run(new_estate, after.copy())
@@ -137,7 +138,7 @@ def _starts(
         fresh = _fresh_pods(goes_on, wanted)
         if fresh:
             starts.append(_Start(tenant, fresh, (), waited=tenant.name in waited))
-    after = Places(new)
+    after = Places(new, by_claims=new_estate.uses_claims(new))
     # What runs goes on even where the number was lowered under it; `order` judges the lowering.
     after.keep(kept)
     return starts, after
