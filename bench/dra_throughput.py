@@ -242,7 +242,8 @@ def main() -> int:
                     figures[backend]["load_average_before"] = round(load_before, 1)
                     print(backend, figures[backend], file=sys.stderr)
                     highest_mib = max(highest_mib, _highest_card_mib(api))
-                    _remove_pods(api)
+                    if backend == "extendedResource":  # what is left at the end goes with the lab
+                        _remove_pods(api)
         finally:
             lab_cluster.down("bench", root)
     ratio = figures["dra"]["bound_per_second"] / figures["extendedResource"]["bound_per_second"]
