@@ -45,7 +45,6 @@ def admin(lab: Lab) -> Iterator[KubernetesCluster]:
         if item.component == "dra-agent" and item.kind not in ("DaemonSet", "DeviceClass"):
             manifest = {**item.manifest, "metadata": dict(item.manifest["metadata"])}
             if item.kind != "ServiceAccount":
-                manifest["metadata"]["name"] = f"own-node-{item.manifest['metadata']['name']}"
                 manifest = renamed(manifest)
             made.append(cluster.apply(manifest, field_manager="test"))
     yield cluster
