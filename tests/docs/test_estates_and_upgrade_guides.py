@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,8 @@ import pytest
 from helpers.apps.cli.__main__ import run
 from helpers.apps.cli.coordinator_commands import coordinator_run
 from helpers.domain.errors import ExitCode
+from lab.fake_nvml.build import ensure_library
+from lab.fake_nvml.state import STATE_VARIABLE, FakeDriver, FakeGpu
 from tests.fixtures.doctor_lab import Ward
 from tests.synth.estates import EXAMPLE, PROJECT, SHIPPED, shipped
 
@@ -70,6 +75,17 @@ def test_the_coordinator_of_a_machine_that_is_no_node_takes_its_options() -> Non
     with coordinator_run.make_context("run", shlex.split(line)[3:]) as context:
         assert context.params["no_kubernetes"] is True
         assert context.params["dry_run"] is True
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="the stand-in for NVML is compiled with gcc")
+def test_the_exporter_of_a_machine_that_is_no_node_says_what_its_card_holds(folder: Path) -> None:
+    (line,) = [line for line in lines(ESTATES) if line.startswith("gpumem exporter")]
+    FakeDriver((FakeGpu("GPU-0", 8 * 1024**3, 1024**3),)).write(folder / "state")
+    known = {"LD_LIBRARY_PATH": str(ensure_library()), STATE_VARIABLE: str(folder / "state")}
+    program = [sys.executable, "-m", "helpers.apps.cli", *shlex.split(line)[1:]]
+    done = subprocess.run(program, env=os.environ | known, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "gpu_sample_up{" in done.stdout
 
 
 def test_the_rendering_before_and_after_an_upgrade_can_be_compared(folder: Path) -> None:
