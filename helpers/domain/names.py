@@ -9,6 +9,9 @@ import re
 
 DEFAULT_LABEL_PREFIX = "gpumem.io"
 
+# On every object that is rendered or made here.
+MANAGED_BY = {"app.kubernetes.io/managed-by": "gpumem"}
+
 ENV_ESTATE = "GPUMEM_ESTATE"
 # The JSON of one Terraform step's triggers; the step's helper reads nothing else.
 ENV_STEP = "GPUMEM_STEP"
@@ -18,6 +21,9 @@ FIELD_MANAGER_BUDGET = "gpumem-budget"
 FIELD_MANAGER_RELEASE = "gpumem-release"
 FIELD_MANAGER_REPLICAS = "gpumem-replicas"
 FIELD_MANAGER_TERRAFORM = "gpumem-terraform"
+# As these two call themselves when they apply.
+FIELD_MANAGER_ARGOCD = "argocd-controller"
+FIELD_MANAGER_FLUX = "kustomize-controller"
 
 CAPACITY_SERVICE_ACCOUNT = "gpumem-capacity"
 CAPACITY_CONFIG_MAP = "gpumem-capacity"

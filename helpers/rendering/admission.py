@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from helpers.domain import names
 from helpers.domain.admission.settings import AdmissionSettings, admission_settings, resolved_engine
 from helpers.domain.estate.model import Estate
 from helpers.rendering import admission_cel
@@ -47,7 +48,7 @@ def policy_objects(settings: AdmissionSettings) -> Iterator[RenderedObject]:
         0,
         "admission/policies.yaml.j2",
         name=POLICY_NAME,
-        labels={"app.kubernetes.io/managed-by": "gpumem"},
+        labels=names.MANAGED_BY,
         constraints=pods_outside(settings.excluded_namespaces),
         has_annotation=cel.has_annotation(settings),
         concerned=cel.concerned(settings),

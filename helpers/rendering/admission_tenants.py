@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from helpers.domain import names
 from helpers.domain.admission.cap import SHELL_WORD, Cap, Obstacle
 from helpers.domain.admission.tenant_rules import TenantRule, tenant_rules
 from helpers.domain.estate.model import Estate
@@ -31,7 +32,7 @@ def tenant_policy_objects(estate: Estate) -> Iterator[RenderedObject]:
             address=address_of("admission-tenant", rule.tenant),
             binding_address=address_of("admission-binding-tenant", rule.tenant),
             name=f"gpumem-tenant-{rule.tenant}",
-            labels={"app.kubernetes.io/managed-by": "gpumem", f"{estate.label_prefix}/tenant": rule.tenant},
+            labels={**names.MANAGED_BY, f"{estate.label_prefix}/tenant": rule.tenant},
             rule=rule.model_dump(include={"namespace", "pod_labels"}),
             variables=list(rule_variables(rule).items()),
             patch=rule_patch(rule),

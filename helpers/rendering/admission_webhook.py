@@ -72,7 +72,7 @@ def injector_arguments(certificates: Certificates) -> list[str]:
 
 
 def _context(estate: Estate, settings_json: str, certificates: Certificates) -> dict[str, Any]:
-    labels = {"app.kubernetes.io/managed-by": "gpumem"}
+    labels = names.MANAGED_BY
     rights = injector_rights(certificates=certificates)
     by_cert_manager = certificates == "cert-manager"
     certificate = names.WEBHOOK_SERVICE

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from helpers.domain import names
 from helpers.domain.budget import budget_fields, workload_identity
 from helpers.domain.capacity import capacity_settings
 from helpers.domain.demand_gates.rules import first_replicas
@@ -28,7 +29,7 @@ _SCALABLE = ("Deployment", "StatefulSet")
 
 def consumer_objects(estate: Estate) -> tuple[RenderedObject, ...]:
     """PriorityClasses, namespaces, quotas, the workloads of `create` tenants, and who may exec into tenants."""
-    shared = {"gate": GATE, "labels": {"app.kubernetes.io/managed-by": "gpumem"}}
+    shared = {"gate": GATE, "labels": names.MANAGED_BY}
     namespaces = {name: address_of("namespace", name) for name in own_namespaces(estate)}
     objects = [
         *render_template(

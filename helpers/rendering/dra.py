@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from helpers.domain import names
 from helpers.domain.dra import naming
 from helpers.domain.dra.claims import TEMPLATE_PREFIX, device_class_expression
 from helpers.domain.dra.rights import DRA_AGENT_COMPONENT, DRA_AGENT_METRICS_PORT, dra_agent_rights
@@ -24,7 +25,7 @@ def dra_objects(estate: Estate) -> Iterator[RenderedObject]:
     """Nothing where no kind of node counts budgets by claims; no agent where NVIDIA's driver publishes the cards."""
     if not estate.claim_nodes():
         return
-    shared: dict[str, Any] = {"estate": estate, "labels": {"app.kubernetes.io/managed-by": "gpumem"}}
+    shared: dict[str, Any] = {"estate": estate, "labels": names.MANAGED_BY}
     yield from render_template(
         0,
         "dra-agent/device-class.yaml.j2",

@@ -9,11 +9,13 @@ from helpers.domain import names
 from helpers.domain.estate.gitops import GitOps
 from helpers.domain.estate.model import Estate
 from helpers.rendering.gitops_stages import Stage, group_of
-from helpers.rendering.gitops_steps import LABELS, step_job
+from helpers.rendering.gitops_steps import step_job
+from helpers.rendering.gpu_operator import gpu_operator_delivery
 from helpers.rendering.objects import WAVE_FOLDERS, RenderedObject, Wave
 from helpers.rendering.templates import render_template
 
 PREFIX = "argocd.argoproj.io/"
+PROJECT_ADDRESS = "argocd-project"
 # Controllers of this project that write into rendered objects after their creation.
 _OWN_MANAGERS = (names.FIELD_MANAGER_INJECTOR, names.FIELD_MANAGER_RELEASE, names.FIELD_MANAGER_REPLICAS)
 _SCALED = ("Deployment", "StatefulSet")
@@ -59,16 +61,17 @@ def sync_waves(stages: Sequence[Stage]) -> dict[str, int]:
 def argocd_objects(
     estate: Estate, gitops: GitOps, delivered: Sequence[RenderedObject], waves: Sequence[Wave]
 ) -> Iterator[RenderedObject]:
-    """The AppProject, which allows what is in `delivered` and no more, and the ApplicationSet."""
+    """The AppProject, which allows what is in `delivered` and no more, the ApplicationSet, and the operator's own."""
     shared = {
         "gitops": gitops,
         "namespace": gitops.own_namespace(),
-        "labels": LABELS,
+        "labels": names.MANAGED_BY,
     }
     yield from render_template(
         0,
         "argocd/project.yaml.j2",
         **shared,
+        address=PROJECT_ADDRESS,
         namespaces=sorted({str(item.manifest["metadata"].get("namespace", "")) for item in delivered} - {""}),
         cluster_kinds=_cluster_kinds(delivered),
         namespaced_kinds=_namespaced_kinds(delivered),
@@ -81,11 +84,12 @@ def argocd_objects(
         elements=[{"wave": str(wave), "folder": WAVE_FOLDERS[wave]} for wave in waves],
         default_namespace=estate.namespace,
         application_name=f"{gitops.name}-{{{{.folder}}}}",
-        application_labels={**LABELS, wave_label: "{{.wave}}"},
+        application_labels={**names.MANAGED_BY, wave_label: "{{.wave}}"},
         application_path=f"{gitops.path}/{{{{.folder}}}}",
         steps=[{"matchExpressions": [{"key": wave_label, "operator": "In", "values": [str(wave)]}]} for wave in waves],
         ignored=_ignored(gitops, delivered),
     )
+    yield from gpu_operator_delivery(estate)
 
 
 def _cluster_kinds(delivered: Sequence[RenderedObject]) -> list[dict[str, str]]:

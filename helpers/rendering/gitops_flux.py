@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from helpers.domain import names
 from helpers.domain.estate.gitops import GitOps
 from helpers.domain.estate.model import Estate
 from helpers.rendering.gitops_stages import Stage
-from helpers.rendering.gitops_steps import LABELS, step_job, wait_seconds
+from helpers.rendering.gitops_steps import step_job, wait_seconds
 from helpers.rendering.objects import RenderedObject, address_of
 from helpers.rendering.templates import render_template
 
@@ -28,7 +29,7 @@ def flux_annotations(item: RenderedObject) -> dict[str, str]:
 
 def flux_objects(gitops: GitOps, stages: Sequence[Stage]) -> Iterator[RenderedObject]:
     """The GitRepository and the Kustomizations."""
-    shared = {"gitops": gitops, "namespace": gitops.own_namespace(), "labels": LABELS}
+    shared = {"gitops": gitops, "namespace": gitops.own_namespace(), "labels": names.MANAGED_BY}
     yield from render_template(
         0, "flux/repository.yaml.j2", **shared, interval=f"{gitops.interval_seconds}s", ref=_ref(gitops.revision)
     )

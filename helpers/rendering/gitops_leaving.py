@@ -10,8 +10,9 @@ import yaml
 
 from helpers.domain.errors import InputError
 from helpers.rendering.gitops import ENGINE_FOLDER, DeliveredFolder
+from helpers.rendering.gitops_argocd import PROJECT_ADDRESS
 
-_PROJECT_FILE = "2-argocd-project.yaml"
+_PROJECT_FILE = f"2-{PROJECT_ADDRESS}.yaml"
 
 
 def leaving(folder: Path, delivery: Sequence[DeliveredFolder]) -> list[str]:
@@ -22,7 +23,7 @@ def leaving(folder: Path, delivery: Sequence[DeliveredFolder]) -> list[str]:
     Raises:
         InputError: the file there is no project of ours.
     """
-    new = [item.manifest["spec"] for part in delivery for item in part.objects if item.kind == "AppProject"]
+    new = [item.manifest["spec"] for part in delivery for item in part.objects if item.address == PROJECT_ADDRESS]
     file = folder / ENGINE_FOLDER / _PROJECT_FILE
     if not new or not file.exists():
         return []

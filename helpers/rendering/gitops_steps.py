@@ -17,7 +17,6 @@ from helpers.rendering.consumers import GATE
 from helpers.rendering.objects import Rendered, RenderedObject, Step, address_of
 from helpers.rendering.templates import render_template
 
-LABELS = {"app.kubernetes.io/managed-by": "gpumem"}
 _ACCOUNTS = {
     "capacity": names.CAPACITY_SERVICE_ACCOUNT,
     "verify": names.GATE_SERVICE_ACCOUNT,
@@ -31,10 +30,8 @@ _PLAIN_LENGTH = 54
 
 def with_step_rights(estate: Estate, rendered: Rendered) -> Rendered:
     """`rendered` with the accounts of its steps, each step after what it needs to run."""
-    accounts = list(_accounts(rendered))
-    objects = tuple(
-        render_template(1, "gitops/rights.yaml.j2", accounts=accounts, namespace=estate.namespace, labels=LABELS)
-    )
+    shared = {"namespace": estate.namespace, "labels": names.MANAGED_BY}
+    objects = tuple(render_template(1, "gitops/rights.yaml.j2", accounts=list(_accounts(rendered)), **shared))
     needed = {
         step.address: tuple(item.address for item in objects if item.manifest["metadata"]["name"] == _account(step))
         for step in rendered.steps
@@ -58,7 +55,7 @@ def step_job(estate: Estate, step: Step, *, keeps_trying: bool) -> RenderedObjec
         address=f"job-{step.address}",
         name=plain,
         estate=estate,
-        labels=LABELS | {"app.kubernetes.io/name": _account(step)},
+        labels=names.MANAGED_BY | {"app.kubernetes.io/name": _account(step)},
         keeps_trying=keeps_trying,
         deadline_seconds=wait_seconds(step) + _JOB_SECONDS,
         service_account=_account(step),

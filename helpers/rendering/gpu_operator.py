@@ -1,38 +1,52 @@
-"""The GPU Operator's Helm values, and ArgoCD's Application that installs it with them."""
+"""The GPU Operator's Helm values, and Argo CD's Application and project that install it with them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from helpers.domain import names
 from helpers.domain.estate.gpu_operator import GpuOperator
 from helpers.domain.estate.gpu_operator_checks import default_config
 from helpers.domain.estate.mig import ALL_DISABLED
 from helpers.domain.estate.model import Estate
 from helpers.rendering.manifest_yaml import to_yaml
 from helpers.rendering.nvidia import gpu_tolerations
-from helpers.rendering.objects import RenderedFile
-from helpers.rendering.templates import render_document
+from helpers.rendering.objects import RenderedFile, RenderedObject
+from helpers.rendering.templates import render_document, render_template
 
 FOLDER = "gpu-operator"
 VALUES_FILE = "values.yaml"
 APPLICATION_FILE = "application.yaml"
 # Where Talos's extensions have put the driver's libraries and programs.
 _TALOS_DRIVER_FOLDER = "/usr/local"
-_HERE = "https://kubernetes.default.svc"
+
+
+@dataclass(frozen=True)
+class _ArgoCd:
+    """Where Argo CD has the operator's Application; as a fresh Argo CD has it, where the estate does not say."""
+
+    name: str = "gpu-operator"
+    namespace: str = "argocd"
+    project: str = "default"
+    server: str = "https://kubernetes.default.svc"
 
 
 def gpu_operator_files(estate: Estate) -> Iterator[RenderedFile]:
-    """Values for Helm and, with a chart repository, ArgoCD's Application; nothing without a `gpu_operator` block."""
+    """Values for Helm and, with a chart repository, an Application; nothing without a `gpu_operator` block.
+
+    With `gitops` the Application is one of the engine's own objects, and lies with those.
+    """
     operator = estate.gpu_operator
     if operator is None:
         return
     head = f"# For NVIDIA's chart gpu-operator {operator.chart_version}, in namespace {estate.namespace}."
     yield RenderedFile(FOLDER, VALUES_FILE, f"{head}\n{to_yaml(gpu_operator_values(estate, operator))}")
-    application = gpu_operator_application(estate)
+    application = gpu_operator_application(estate) if estate.gitops is None else None
     if application is not None:
-        yield RenderedFile(FOLDER, APPLICATION_FILE, to_yaml(application))
+        yield RenderedFile(FOLDER, APPLICATION_FILE, to_yaml(application.manifest))
 
 
 def gpu_operator_values(estate: Estate, operator: GpuOperator) -> dict[str, Any]:
@@ -56,38 +70,51 @@ def gpu_operator_values(estate: Estate, operator: GpuOperator) -> dict[str, Any]
     return _merged(operator.values, decided)
 
 
-def gpu_operator_application(
-    estate: Estate,
-    *,
-    argocd_namespace: str = "argocd",
-    project: str = "default",
-    server: str = _HERE,
-    annotations: Mapping[str, str] | None = None,
-) -> dict[str, Any] | None:
-    """ArgoCD's Application for the operator; None without a `gpu_operator` block that names the chart's repository.
+def gpu_operator_application(estate: Estate) -> RenderedObject | None:
+    """Argo CD's Application for the operator.
 
-    Args:
-        estate: The estate.
-        argocd_namespace: Where ArgoCD looks for Applications.
-        project: ArgoCD's project; it must allow the chart's repository.
-        server: The destination cluster's address as ArgoCD knows it.
-        annotations: Such as the sync wave.
+    None where no chart repository is named, and where Flux delivers.
     """
-    operator = estate.gpu_operator
-    if operator is None or operator.chart_repository is None:
+    operator, argocd = estate.gpu_operator, _argocd(estate)
+    if operator is None or operator.chart_repository is None or argocd is None:
         return None
-    return render_document(
+    manifest = render_document(
         "gpu-operator/application.yaml.j2",
-        labels={"app.kubernetes.io/managed-by": "gpumem"},
-        argocd_namespace=argocd_namespace,
-        annotations=dict(annotations or {}),
-        project=project,
+        labels=names.MANAGED_BY,
+        argocd=argocd,
         chart_repository=operator.chart_repository,
         chart_version=operator.chart_version,
         values=gpu_operator_values(estate, operator),
-        server=server,
         namespace=estate.namespace,
     )
+    # No `render_template`: what stands in Helm's values is the chart's, and no quantity of ours.
+    return RenderedObject(wave=0, component=FOLDER, address="gpu-operator-application", manifest=manifest)
+
+
+def gpu_operator_delivery(estate: Estate) -> Iterator[RenderedObject]:
+    """The Application, and the project that allows what the chart brings; nothing where there is no Application."""
+    application = gpu_operator_application(estate)
+    if application is None or estate.gpu_operator is None:
+        return
+    yield from render_template(
+        0,
+        "gpu-operator/project.yaml.j2",
+        labels=names.MANAGED_BY,
+        argocd=_argocd(estate),
+        chart_repository=estate.gpu_operator.chart_repository,
+        namespace=estate.namespace,
+    )
+    yield application
+
+
+def _argocd(estate: Estate) -> _ArgoCd | None:
+    gitops = estate.gitops
+    if gitops is None:
+        return _ArgoCd()
+    if gitops.engine != "argocd":
+        return None
+    name = f"{gitops.name}-gpu-operator"
+    return _ArgoCd(name, gitops.own_namespace(), project=name, server=gitops.cluster_url)
 
 
 def _tolerations(estate: Estate) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from helpers.domain import names
 from helpers.domain.admission.settings import GPU_SYSTEM_NAMESPACE, resolved_engine
 from helpers.domain.estate.model import Estate
 from helpers.rendering.objects import RenderedObject
@@ -28,5 +29,5 @@ def gpu_system_objects(estate: Estate) -> Iterator[RenderedObject]:
         "base/gpu-system.yaml.j2",
         address=gpu_system_address(estate),
         namespace=GPU_SYSTEM_NAMESPACE,
-        labels={"app.kubernetes.io/managed-by": "gpumem"},
+        labels=names.MANAGED_BY,
     )

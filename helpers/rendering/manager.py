@@ -26,7 +26,7 @@ def manager_objects(estate: Estate) -> Iterator[RenderedObject]:
     rights = (*manager_rights(), *engine_rights(manager.engine, scheduler_gangs=manager.scheduler_gangs))
     document = settings.model_dump_json(exclude_defaults=True)
     context: dict[str, Any] = {
-        "labels": {"app.kubernetes.io/managed-by": "gpumem"},
+        "labels": names.MANAGED_BY,
         "label_prefix": estate.label_prefix,
         "namespace": GPU_SYSTEM_NAMESPACE,
         "name": names.MANAGER_COMPONENT,

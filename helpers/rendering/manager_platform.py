@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from helpers.domain import names
 from helpers.domain.estate.manager import Manager
 from helpers.domain.estate.model import Estate
 from helpers.rendering.manifest_yaml import to_yaml
@@ -13,21 +14,19 @@ from helpers.rendering.project_queues import kueue_objects, volcano_objects
 from helpers.rendering.projects import project_objects
 from helpers.rendering.templates import render_template
 
-LABELS = {"app.kubernetes.io/managed-by": "gpumem"}
-
 
 def manager_platform_objects(estate: Estate) -> Iterator[RenderedObject]:
     """Everything besides the manager itself; nothing where the estate has no `manager` block."""
     manager = estate.manager
     if manager is None:
         return
-    yield from node_pool_objects(estate, manager, LABELS)
-    yield from project_objects(estate, manager, LABELS)
+    yield from node_pool_objects(estate, manager, names.MANAGED_BY)
+    yield from project_objects(estate, manager, names.MANAGED_BY)
     yield from _mig(estate, manager)
     if manager.engine == "kueue":
-        yield from kueue_objects(estate, manager, LABELS)
+        yield from kueue_objects(estate, manager, names.MANAGED_BY)
     elif manager.engine == "volcano":
-        yield from volcano_objects(estate, manager, LABELS)
+        yield from volcano_objects(estate, manager, names.MANAGED_BY)
 
 
 def _mig(estate: Estate, manager: Manager) -> Iterator[RenderedObject]:
@@ -35,7 +34,7 @@ def _mig(estate: Estate, manager: Manager) -> Iterator[RenderedObject]:
         yield from render_template(
             2,
             "mig/config.yaml.j2",
-            labels=LABELS,
+            labels=names.MANAGED_BY,
             name=manager.mig.config_map,
             namespace=estate.namespace,
             document=to_yaml(manager.mig.mig_parted()),

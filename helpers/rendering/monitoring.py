@@ -12,7 +12,7 @@ from helpers.domain.dra.rights import DRA_AGENT_COMPONENT
 from helpers.domain.estate import monitoring as names
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.monitoring import Monitoring
-from helpers.domain.names import INJECTOR_COMPONENT, MANAGER_COMPONENT
+from helpers.domain.names import INJECTOR_COMPONENT, MANAGED_BY, MANAGER_COMPONENT
 from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering.admission_webhook import runs_webhook
 from helpers.rendering.dashboard import dashboard
@@ -57,7 +57,7 @@ def monitoring_objects(estate: Estate, settings: WatchdogSettings, monitoring: M
         settings: The document that its watchdog runs with.
         monitoring: The estate's block of that name.
     """
-    shared = {"estate": estate, "labels": {"app.kubernetes.io/managed-by": "gpumem"}}
+    shared = {"estate": estate, "labels": MANAGED_BY}
     if monitoring.prometheus_operator:
         operator = {
             **shared,

@@ -22,7 +22,7 @@ CAPACITY_ASSERT = "capacity-assert"
 
 def nvidia_objects(estate: Estate) -> Iterator[RenderedObject]:
     """Namespace, RuntimeClass, the device plugin's configuration (and DaemonSets), the capacity helpers."""
-    shared = {"estate": estate, "labels": {"app.kubernetes.io/managed-by": "gpumem"}}
+    shared = {"estate": estate, "labels": names.MANAGED_BY}
     # Where the operator runs, it has a RuntimeClass of this name too, and must keep it.
     shared["retain_runtime_class"] = estate.device_plugin.managed_by == "gpu-operator"
     yield from render_template(0, "base/namespace.yaml.j2", **shared, pod_security=_pod_security(estate))

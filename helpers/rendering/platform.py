@@ -29,7 +29,7 @@ def platform_objects(estate: Estate) -> Iterator[RenderedObject]:
     document, rights, leases = settings.to_json(), coordinator_rights(settings), settings.leases
     serving = serving_rights() if leases is not None else ()
     context = {
-        "labels": {"app.kubernetes.io/managed-by": "gpumem"},
+        "labels": names.MANAGED_BY,
         "label_prefix": estate.label_prefix,
         "namespace": GPU_SYSTEM_NAMESPACE,
         "name": names.COORDINATOR_COMPONENT,

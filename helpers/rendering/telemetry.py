@@ -28,7 +28,7 @@ _ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - within the pod; its network is the clus
 
 def telemetry_objects(estate: Estate) -> Iterator[RenderedObject]:
     """The exporter's DaemonSets (one a node entry: selectors differ), the watchdog, and the rights of both."""
-    shared = {"estate": estate, "labels": {"app.kubernetes.io/managed-by": "gpumem"}}
+    shared = {"estate": estate, "labels": names.MANAGED_BY}
     yield from _exporter(estate, shared)
     yield from _watchdog(estate, shared)
 

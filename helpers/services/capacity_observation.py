@@ -9,6 +9,7 @@ from typing import Any
 from helpers.domain import names
 from helpers.domain.capacity import CapacitySettings, NodeFacts, RunningPod
 from helpers.domain.errors import QuantityError
+from helpers.domain.pod_phase import NOT_ENDED
 from helpers.domain.quantity import Quantity
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 
@@ -16,7 +17,6 @@ NODES = ObjectRef("v1", "Node")
 PODS = ObjectRef("v1", "Pod")
 
 # A pod that ended holds nothing, though its object may stay for days.
-NOT_ENDED = "status.phase!=Succeeded,status.phase!=Failed"
 
 Pods = Mapping[str, tuple[RunningPod, ...]]
 

@@ -228,7 +228,7 @@ class CertificateKeeper:
         metadata: dict[str, Any] = {
             "name": settings.secret,
             "namespace": settings.namespace,
-            "labels": {"app.kubernetes.io/managed-by": "gpumem"},
+            "labels": names.MANAGED_BY,
         }
         kind = "kubernetes.io/tls"
         if seen.secret is not None:

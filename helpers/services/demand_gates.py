@@ -13,6 +13,7 @@ from helpers.domain.demand_gates.facts import GateFacts, GateTimers, LeaseState,
 from helpers.domain.demand_gates.rules import GateRule
 from helpers.domain.errors import ClusterError, Conflict
 from helpers.domain.lanes.engines import EngineFacts
+from helpers.domain.pod_phase import ENDED
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 from helpers.ports.events import Events
@@ -130,7 +131,7 @@ class GateKeeper:
         pods = self._ports.cluster.list(
             ObjectRef("v1", "Pod", namespace=rule.workload.namespace), label_selector=names.label_selector(labels)
         )
-        return len([pod for pod in pods if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")])
+        return len([pod for pod in pods if pod.get("status", {}).get("phase") not in ENDED])
 
     def _lease(self, gate: _Gate, workload: WorkloadFacts | None) -> LeaseState | None:
         if not self._is_dry(gate.rule):

@@ -8,14 +8,12 @@ from helpers.domain.capacity import NodeKind, node_kinds
 from helpers.domain.dra.claims import driver_of
 from helpers.domain.dra.offers import CardKey, HeldMemory
 from helpers.domain.estate.model import Estate
-from helpers.domain.estate.tenants import Tenant
-from helpers.domain.pod_owner import controller
+from helpers.domain.pod_owner import workload_of
+from helpers.domain.pod_phase import ENDED
 from helpers.domain.quantity import Quantity
 from helpers.domain.report import LiveCardRow, NodeRow, Report, TenantRow, TenantState, static_report
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 from helpers.services.claims import observe_cards, observe_held
-
-_FINISHED = ("Succeeded", "Failed")
 
 
 def live_report(cluster: Cluster, estate: Estate) -> Report:
@@ -101,44 +99,17 @@ def tenant_pods(cluster: Cluster, estate: Estate) -> dict[str, list[Manifest]]:
     owners = {tenant.key: tenant for tenant in estate.tenants}
     pods: dict[str, list[Manifest]] = {tenant.name: [] for tenant in estate.tenants}
     for namespace in sorted({tenant.namespace for tenant in estate.tenants}):
-        replica_sets = _owners_of_replica_sets(cluster, namespace)
         for pod in cluster.list(ObjectRef("v1", "Pod", namespace=namespace)):
-            tenant = _tenant_of(pod, namespace, replica_sets, owners)
+            tenant = owners.get((namespace, *workload_of(pod["metadata"])))
             if tenant is not None:
                 pods[tenant.name].append(pod)
     return pods
 
 
-def _owners_of_replica_sets(cluster: Cluster, namespace: str) -> dict[str, tuple[str, str]]:
-    found = {}
-    for replica_set in cluster.list(ObjectRef("apps/v1", "ReplicaSet", namespace=namespace)):
-        owner = _controller(replica_set)
-        if owner is not None:
-            found[str(replica_set["metadata"]["name"])] = owner
-    return found
-
-
-def _controller(item: Manifest) -> tuple[str, str] | None:
-    owner = controller(item["metadata"])
-    return None if owner is None else (str(owner["kind"]), str(owner["name"]))
-
-
-def _tenant_of(
-    pod: Manifest,
-    namespace: str,
-    replica_sets: Mapping[str, tuple[str, str]],
-    owners: Mapping[tuple[str, str, str], Tenant],
-) -> Tenant | None:
-    owner = _controller(pod)
-    if owner is not None and owner[0] == "ReplicaSet":
-        owner = replica_sets.get(owner[1])
-    return owners.get((namespace, *owner)) if owner is not None else None
-
-
 def _state(pods: list[Manifest]) -> TenantState:
     phases = [str(pod.get("status", {}).get("phase", "Unknown")) for pod in pods]
     running, pending = phases.count("Running"), phases.count("Pending")
-    other = sum(phase not in ("Running", "Pending", *_FINISHED) for phase in phases)
+    other = sum(phase not in ("Running", "Pending", *ENDED) for phase in phases)
     reasons = [reason for reason in map(_pending_reason, pods) if reason]
     return TenantState(
         running_count=running, pending_count=pending, other_count=other, reason=reasons[0] if reasons else ""

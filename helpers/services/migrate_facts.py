@@ -16,12 +16,11 @@ from helpers.domain.estate.budget_backend import CountedBy, NodeBudget
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.names import released_replicas_annotation
+from helpers.domain.pod_phase import ENDED, NOT_ENDED
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
-from helpers.services.capacity_observation import NOT_ENDED, PODS, observe_nodes, pod_budget_mib
+from helpers.services.capacity_observation import PODS, observe_nodes, pod_budget_mib
 from helpers.services.claims import observe_cards
 from helpers.services.live import tenant_pods
-
-_ENDED = ("Succeeded", "Failed")
 
 
 def with_backend(estate: Estate, kinds: Sequence[str], backend: CountedBy) -> Estate:
@@ -131,7 +130,7 @@ def _old_pods(estate: Estate, pods: Sequence[Manifest]) -> Iterator[OldPod]:
 
 
 def _is_live(pod: Manifest) -> bool:
-    return pod.get("status", {}).get("phase") not in _ENDED
+    return pod.get("status", {}).get("phase") not in ENDED
 
 
 def _kind(estate: Estate, name: str) -> NodeKind:

@@ -11,6 +11,7 @@ from typing import Any
 
 from helpers.domain.errors import GpumemError, QuantityError
 from helpers.domain.pod_owner import TEMPLATE_HASH, controller, workload_of
+from helpers.domain.pod_phase import ENDED, NOT_ENDED
 from helpers.domain.watchdog.facts import PodFacts
 from helpers.domain.watchdog.settings import TenantRule, WatchdogSettings
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
@@ -19,8 +20,7 @@ from helpers.services.watchdog_claims import ClaimBudgets
 
 PODS = ObjectRef("v1", "Pod")
 # One that is on no node, or has ended, holds no memory.
-SELECTOR = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
-_ENDED = ("Succeeded", "Failed")
+SELECTOR = f"spec.nodeName!=,{NOT_ENDED}"
 _CONTAINER_KEYS = ("name", "resources", "restartPolicy")
 _REMEMBERED_COUNT = 1000
 
@@ -80,7 +80,7 @@ def trimmed(pod: Manifest) -> dict[str, Any]:
 def watched_pod(pod: Manifest, reading: PodReading) -> WatchedPod | None:
     """A Pod object as facts; None where it is on no node or has ended."""
     metadata, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
-    if not spec.get("nodeName") or status.get("phase") in _ENDED:
+    if not spec.get("nodeName") or status.get("phase") in ENDED:
         return None
     owner = controller(metadata)
     workload = workload_of(metadata)

@@ -27,10 +27,9 @@ from helpers.domain.estate.gpu_operator_checks import (
 from helpers.domain.estate.talos import FIRST_TALOS
 from helpers.rendering.estate_file import parse_estate
 from lab.cluster import Lab
-from lab.crds import apply_crds
-from tests.fixtures.go_modules import go_module
+from lab.crds import NoCrds, apply_crds, find_crds
 from tests.synth.estates import EXAMPLE, PROJECT, shipped
-from tests.synth.test_upstream_forms import ARGOCD, CHART, TALOS
+from tests.synth.test_upstream_forms import CHART, TALOS
 
 GUIDES = {name: (PROJECT / f"docs/guides/{name}.md").read_text() for name in ("gpu-operator", "talos")}
 OPERATOR, TALOS_GUIDE = (" ".join(GUIDES[name].split()) for name in ("gpu-operator", "talos"))
@@ -126,13 +125,17 @@ def test_the_labels_are_ones_that_the_api_server_takes(lab: Lab, line: str) -> N
 
 @pytest.mark.lab
 @pytest.mark.parametrize("rendered", ["gpu-operator"], indirect=True)
-def test_the_application_is_one_that_argocds_crd_takes(lab: Lab, rendered: Path, tmp_path: Path) -> None:
-    crd = go_module(ARGOCD, tmp_path) / "manifests/crds/application-crd.yaml"
-    apply_crds(lab.api(), [yaml.safe_load(crd.read_text())])
+def test_argo_cds_objects_are_ones_that_its_crds_take(lab: Lab, rendered: Path) -> None:
+    crds = find_crds("argocd")
+    if isinstance(crds, NoCrds):
+        pytest.skip(f"CRDs of Argo CD cannot be had: {crds.reason}")
+    apply_crds(lab.api(), crds)
     if not lab.api().exists("/api/v1/namespaces/argocd"):
         lab.api().post("/api/v1/namespaces", {"metadata": {"name": "argocd"}})
     (line,) = commands("gpu-operator", "kubectl apply")
-    assert "created" in kubectl(lab, line.replace("build/rendered", str(rendered)))
+    shown = kubectl(lab, line.replace("build/rendered", str(rendered)))
+    assert "application.argoproj.io/gpumem-gpu-operator serverside-applied" in shown
+    assert "appproject.argoproj.io/gpumem-gpu-operator serverside-applied" in shown
 
 
 def kubectl(lab: Lab, line: str) -> str:

@@ -42,6 +42,9 @@ CHANGES = {
     "priority: high-priority\n": "priority: dra-two-cards-high\n",
     "medium-priority,": "dra-two-cards-medium,",
     "priority: medium-priority\n": "priority: dra-two-cards-medium\n",
+    # Here it is Terraform that applied it.
+    "gitops: # Argo CD applies it all; the operator's Application, too, in a project of its own.\n  engine: argocd\n"
+    "  repo_url: https://git.example.com/talos/infrastructure.git\n  path: infrastructure/gpu\n": "",
     # Its rule about pods without a budget would be everybody's in the lab.
     "\nadmission: {required_budget: deny}": "\n#",
     "          volumeMounts: [{name: ollama-models, mountPath: /root/.ollama}]\n": "",

@@ -7,6 +7,7 @@ they were placed and why one waits is the API server's and the scheduler's own.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,8 @@ from helpers.domain.report import TenantState
 from helpers.ports.cluster import ObjectRef
 from helpers.rendering.objects import RenderedObject, Step
 from helpers.rendering.render import render
-from helpers.services.live import tenant_states
+from helpers.services.capacity_observation import pod_budget_mib
+from helpers.services.live import tenant_pods, tenant_states
 from lab import cluster as labs
 from lab.cluster import Lab, LabNode
 from lab.crds import NoCrds, apply_crds, find_crds
@@ -126,10 +128,21 @@ def apply(one: Applied, item: RenderedObject | Step, environment: pytest.MonkeyP
 
 def settled(one: Applied) -> bool:
     states = one.states()
-    return all(
+    return not rolling(one) and all(
         states[tenant.name].running_count >= one.estate.pods_count(tenant)
         or (tenant.elastic and states[tenant.name].reason != "")
         for tenant in one.estate.tenants
+    )
+
+
+def rolling(one: Applied) -> bool:
+    """Whether a pod of before its budget is still there: its successor has not come, or comes just now."""
+    found = tenant_pods(one.cluster, one.estate)
+    return any(
+        pod_budget_mib(pod, one.estate.resource) != tenant.budget_mib
+        for tenant in one.estate.tenants
+        if tenant.apply != "admission"
+        for pod in found[tenant.name]
     )
 
 
@@ -264,3 +277,18 @@ def test_where_a_cluster_enforces_pod_security_the_exporters_get_into_the_estate
     applied.cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}, field_manager="test")
     with pytest.raises(ClusterError, match="PodSecurity"):
         applied.cluster.create(pod | {"metadata": here | {"namespace": "strict"}}, field_manager="test", dry_run=True)
+
+
+@pytest.mark.parametrize("applied", [PROJECT / "estates/rtx3080ti.yaml"], ids=["rtx3080ti"], indirect=True)
+def test_two_that_want_one_card_change_places_as_the_guide_says(
+    applied: Applied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(PROJECT)
+    guide = (PROJECT / "docs/guides/estates.md").read_text()
+    release, restore = re.findall(r"^gpumem ((?:release|restore) .+)$", guide, re.MULTILINE)
+    kubeconfig = ["--kubeconfig", str(applied.lab.kubeconfig)]
+    assert run([*release.split(), *kubeconfig]) == ExitCode.OK
+    wait_for(lambda: applied.states()["ollama"].running_count == 1)
+    assert run([*restore.split(), *kubeconfig]) == ExitCode.OK
+    wait_for(lambda: "Insufficient" in applied.states()["vllm"].reason)
+    assert applied.states()["ollama"].running_count == 1

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from helpers.adapters.kubernetes_ import KubernetesCluster, connect
+from helpers.domain.doctor.commands import apply_objects
 from helpers.domain.errors import ClusterError
 from helpers.domain.estate.gitops import GitOps
 from helpers.domain.estate.model import Estate
@@ -25,6 +26,7 @@ from helpers.rendering.write import write_tree
 from lab.cluster import Lab
 from tests.fixtures.platform_lab import ApplyCrds
 from tests.synth.estates import PROJECT, SHIPPED, shipped
+from tests.unit.test_doctor_rules import facts
 
 pytestmark = pytest.mark.lab
 
@@ -60,7 +62,8 @@ def test_the_published_schemas_take_the_objects_of_every_estate(
     serve_crds(*CRDS[engine])
     for number in range(len(SHIPPED)):
         items = engine_objects(number, engine)
-        assert {item.kind for item in items} == KINDS[engine]
+        operators = {"Application"} if engine == "argocd" and shipped(SHIPPED[number]).gpu_operator else set()
+        assert {item.kind for item in items} == KINDS[engine] | operators
         for item in items:
             namespace(cluster, item.manifest["metadata"]["namespace"])
             applied = cluster.apply(item.manifest, field_manager="test")
@@ -80,6 +83,27 @@ def test_the_application_of_a_wave_is_one_that_argo_cds_schema_takes(
         assert "{{" not in str(application)
         namespace(cluster, application["metadata"]["namespace"])
         assert cluster.apply(application, field_manager="test")["spec"] == application["spec"]
+
+
+@pytest.mark.parametrize("engine", ["argocd", "flux"])
+def test_doctors_command_asks_the_engines_objects_to_look_at_once(
+    platform_lab: Lab, cluster: KubernetesCluster, serve_crds: ApplyCrds, engine: str
+) -> None:
+    serve_crds(*CRDS[engine])
+    items = [item.manifest for item in engine_objects(0, engine)]
+    if engine == "argocd":
+        (made,) = (item for item in items if item["kind"] == "ApplicationSet")
+        element = made["spec"]["generators"][0]["list"]["elements"][0]
+        application = filled(made["spec"]["template"], element)
+        items = [application | {"apiVersion": "argoproj.io/v1alpha1", "kind": "Application"}]
+    for item in items:
+        namespace(cluster, item["metadata"]["namespace"])
+        cluster.apply(item, field_manager="test")
+    line = apply_objects(facts(estate=with_gitops(0, engine)))
+    command = [str(platform_lab.bin("kubectl")), f"--kubeconfig={platform_lab.kubeconfig}", *line.split()[1:]]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"gpus-0-{'0-nvidia' if engine == 'argocd' else '0-nvidia-0-objects'} annotated" in done.stdout
 
 
 def test_a_field_that_no_schema_knows_is_an_error(cluster: KubernetesCluster, serve_crds: ApplyCrds) -> None:

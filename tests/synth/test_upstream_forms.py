@@ -15,7 +15,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from helpers.rendering.gpu_operator import gpu_operator_application, gpu_operator_values
+from helpers.rendering.gpu_operator import gpu_operator_delivery, gpu_operator_values
 from helpers.rendering.talos import talos_files
 from tests.fixtures.go_modules import go_module
 from tests.synth.estates import PROJECT, shipped
@@ -110,11 +110,25 @@ def test_the_operators_chart_reads_no_sharing_under_the_plugins_config(chart: Pa
     assert "timeSlicing" not in templates
 
 
-def test_argocd_takes_the_application(nowhere: Path) -> None:
+# Made on OpenShift alone, whose machines are no concern of an estate here.
+OPENSHIFTS_OWN = "SecurityContextConstraints"
+IN_A_NAMESPACE = {"ConfigMap", "DaemonSet", "Deployment", "Job", "PodMonitor", "Role", "RoleBinding", "ServiceAccount"}
+
+
+def test_the_operators_project_allows_the_kinds_of_the_whole_cluster_that_its_chart_has(chart: Path) -> None:
+    folders = ("templates", "crds", "charts/node-feature-discovery/templates", "charts/node-feature-discovery/crds")
+    texts = [file.read_text() for folder in folders for file in sorted((chart / folder).glob("*.yaml"))]
+    kinds = {kind for text in texts for kind in re.findall(r"^kind: (\w+)", text, re.MULTILINE)}
+    assert kinds >= IN_A_NAMESPACE
+    (project,) = (item.manifest for item in gpu_operator_delivery(ESTATE) if item.kind == "AppProject")
+    allowed = {entry["kind"] for entry in project["spec"]["clusterResourceWhitelist"]}
+    assert allowed == kinds - IN_A_NAMESPACE - {OPENSHIFTS_OWN}
+
+
+def test_argo_cd_takes_the_application(nowhere: Path) -> None:
     crd = yaml.safe_load((go_module(ARGOCD, nowhere) / "manifests/crds/application-crd.yaml").read_text())
     (version,) = crd["spec"]["versions"]
-    application = gpu_operator_application(ESTATE)
-    assert application is not None
+    (application,) = (item.manifest for item in gpu_operator_delivery(ESTATE) if item.kind == "Application")
     assert f"{crd['spec']['group']}/{version['name']}" == application["apiVersion"]
     spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
     assert [error.message for error in Draft202012Validator(spec).iter_errors(application["spec"])] == []

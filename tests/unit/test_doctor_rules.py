@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from helpers.domain.capacity import NodeFacts
+from helpers.domain.doctor.commands import apply_objects
 from helpers.domain.doctor.facts import DoctorFacts, NodeSeen, ObjectName, PodSeen, Taint
 from helpers.domain.doctor.finding import Finding, Severity, in_order
 from helpers.domain.doctor.nodes import plugin_config_selected, shares, taints
 from helpers.domain.doctor.objects import first_difference, writers
 from helpers.domain.doctor.pods import uncounted, waiting
+from helpers.domain.estate.gitops import GitOps
 from helpers.domain.estate.model import Estate
 from tests.synth.estates import example
 
@@ -168,3 +170,22 @@ def test_errors_come_first_and_nothing_twice() -> None:
     high = Finding("c", Severity.ERROR, "w", "e", "f")
     assert [found.id for found in in_order([*low, high, high])] == ["c", "b", "a"]
     assert str(ObjectName("Lease", "nvidia", "x")) == "Lease nvidia/x"
+
+
+ASKED = {
+    "argocd": "-n argocd annotate applications.argoproj.io -l app.kubernetes.io/managed-by=gpumem "
+    "argocd.argoproj.io/refresh=hard --overwrite",
+    "flux": "-n flux-system annotate kustomizations.kustomize.toolkit.fluxcd.io -l app.kubernetes.io/managed-by=gpumem "
+    "reconcile.fluxcd.io/requestedAt=2026-11-26T00:00:00Z --overwrite",
+}
+
+
+@pytest.mark.parametrize("engine", ASKED)
+def test_where_git_delivers_the_engine_is_asked_and_nothing_is_applied_past_it(engine: Any) -> None:
+    """Applied by Terraform's field manager, a field would have a second owner and outlive its removal from Git."""
+    gitops = GitOps(engine=engine, repo_url="https://git.example.com/a/gpus.git", path="gpu")
+    delivered = facts(estate=example().model_copy(update={"gitops": gitops}))
+    name = ObjectName("PriorityClass", "", "gpu-realtime")
+    assert apply_objects(delivered, name) == f"kubectl {ASKED[engine]}"
+    assert "--field-manager=gpumem-terraform" in apply_objects(facts(), name)
+    assert delivered.estate.field_manager() == gitops.field_manager() != facts().estate.field_manager()

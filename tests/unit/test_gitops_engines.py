@@ -28,8 +28,9 @@ def told(item: Any) -> dict[str, str]:
     return found
 
 
-def engine_object(found: tuple[DeliveredFolder, ...], kind: str, **names: str) -> Any:
-    (made,) = (item.manifest for item in found[-1].objects if item.kind == kind)
+def engine_object(found: tuple[DeliveredFolder, ...], kind: str) -> Any:
+    """The one of that kind, beside what belongs to the GPU Operator."""
+    (made,) = (item.manifest for item in found[-1].objects if item.kind == kind and item.component != "gpu-operator")
     return made
 
 

@@ -57,8 +57,11 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @every_estate
 def test_the_block_changes_nothing_of_what_terraform_applies(path: Path) -> None:
-    assert render(with_gitops(shipped(path), "argocd")) == render(shipped(path))
-    assert delivered_folders(shipped(path), render(shipped(path))) == ()
+    without = shipped(path).model_copy(update={"gitops": None})
+    assert delivered_folders(without, render(without)) == ()
+    for engine in ENGINES:
+        delivered_too = render(with_gitops(without, engine))
+        assert (delivered_too.objects, delivered_too.steps) == (render(without).objects, render(without).steps)
 
 
 @every_estate

@@ -1,4 +1,4 @@
-"""The GPU Operator's values: what follows from the estate, what is left to the chart, and ArgoCD's Application."""
+"""The GPU Operator's values: what follows from the estate, what is left to the chart, and Argo CD's Application."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from helpers.domain.estate.gitops import GitOps
 from helpers.domain.estate.gpu_operator_checks import decided_values
 from helpers.domain.estate.model import Estate
 from helpers.domain.names import DEVICE_PLUGIN_CONFIG_LABEL
 from helpers.rendering.estate_file import parse_estate
-from helpers.rendering.gpu_operator import gpu_operator_application, gpu_operator_values
+from helpers.rendering.gitops import delivered_folders
+from helpers.rendering.gpu_operator import gpu_operator_application, gpu_operator_delivery, gpu_operator_values
 from helpers.rendering.monitoring import scrape_text
 from helpers.rendering.render import render
 from helpers.rendering.write import write_tree
@@ -177,42 +179,62 @@ def test_the_values_lie_in_a_folder_of_their_own_and_go_with_the_block(tmp_path:
     text = (tmp_path / "gpu-operator/values.yaml").read_text()
     assert text.startswith("# For NVIDIA's chart gpu-operator v26.7.0, in namespace gpu-operator.\n")
     assert yaml.safe_load(text) == values(shipped(TALOS))
-    application = yaml.safe_load((tmp_path / "gpu-operator/application.yaml").read_text())
-    assert application == gpu_operator_application(shipped(TALOS))
     write_tree(render(example()), tmp_path)
     assert list((tmp_path / "gpu-operator").iterdir()) == []
 
 
-def test_argocd_gets_the_same_values() -> None:
-    estate = shipped(TALOS)
-    found = gpu_operator_application(estate, project="gpu", annotations={"argocd.argoproj.io/sync-wave": "0"})
+def delivered_by(block: str | None) -> Estate:
+    gitops = None if block is None else GitOps.model_validate(yaml.safe_load(block))
+    return shipped(TALOS).model_copy(update={"gitops": gitops})
+
+
+def test_argo_cd_gets_the_same_values() -> None:
+    found = gpu_operator_application(shipped(TALOS))
     assert found is not None
-    source = found["spec"]["source"]
-    assert source["helm"]["valuesObject"] == values(estate)
+    source = found.manifest["spec"]["source"]
+    assert source["helm"]["valuesObject"] == values(shipped(TALOS))
     assert (source["chart"], source["targetRevision"]) == ("gpu-operator", "v26.7.0")
-    assert found["spec"]["destination"]["namespace"] == estate.namespace
-    assert found["metadata"]["annotations"] == {"argocd.argoproj.io/sync-wave": "0"}
+
+
+def test_without_gitops_the_application_lies_beside_the_values_in_a_fresh_argo_cds_project() -> None:
+    estate = delivered_by(None)
+    (file,) = (item for item in render(estate).files if item.name == "application.yaml")
+    application = yaml.safe_load(file.text)
+    assert application["metadata"]["namespace"] == "argocd"
+    assert application["spec"]["project"] == "default"
+    assert application["spec"]["destination"]["namespace"] == estate.namespace
+    assert delivered_folders(estate, render(estate)) == ()
+
+
+def test_with_gitops_name_namespace_project_and_cluster_are_the_estates() -> None:
+    where = "path: gpu, name: house, namespace: delivery, cluster_url: 'https://10.0.0.1:6443'"
+    estate = delivered_by(f"{{engine: argocd, repo_url: 'https://git.example.com/a/b.git', {where}}}")
+    assert [item.name for item in render(estate).files if item.folder == "gpu-operator"] == ["values.yaml"]
+    found = {item.address: item.manifest for item in delivered_folders(estate, render(estate))[-1].objects}
+    application, project = found["gpu-operator-application"], found["gpu-operator-project"]
+    for item in (application, project):
+        assert (item["metadata"]["namespace"], item["metadata"]["name"]) == ("delivery", "house-gpu-operator")
+    assert application["spec"]["project"] == project["metadata"]["name"]
+    assert application["spec"]["destination"] in project["spec"]["destinations"]
+    assert application["spec"]["destination"]["server"] == "https://10.0.0.1:6443"
+    assert project["spec"]["sourceRepos"] == [application["spec"]["source"]["repoURL"]]
+    assert project["metadata"]["name"] != found["argocd-project"]["metadata"]["name"]
+
+
+def test_the_application_tries_until_the_first_wave_has_made_its_namespace() -> None:
+    found = gpu_operator_application(shipped(TALOS))
+    assert found is not None
+    assert found.manifest["spec"]["syncPolicy"]["retry"]["limit"] == -1
+
+
+def test_with_flux_there_are_the_values_and_no_application() -> None:
+    estate = delivered_by("{engine: flux, repo_url: 'https://git.example.com/a/b.git', path: gpu}")
+    assert gpu_operator_application(estate) is None
+    assert [item.name for item in render(estate).files if item.folder == "gpu-operator"] == ["values.yaml"]
+    assert list(gpu_operator_delivery(estate)) == []
 
 
 def test_without_the_block_or_a_repository_there_is_no_application() -> None:
     assert gpu_operator_application(example()) is None
+    assert list(gpu_operator_delivery(with_operator())) == []
     assert [file.name for file in render(with_operator()).files if file.folder == "gpu-operator"] == ["values.yaml"]
-
-
-def test_sharing_that_reaches_no_node_is_said_and_each_way_of_reaching_one_ends_it() -> None:
-    second = {"name": "desk", "node_name": "desk", "gpus": [{"model": "T", "count": 1, "physical_mib": 9000}]}
-    second["gpus"][0]["reserve_mib"] = 500  # type: ignore[index]
-    document = yaml.safe_load(TALOS.read_text())
-    document["nodes"].append(second | {"sharing": document["nodes"][0]["sharing"]})
-
-    def warned() -> list[str]:
-        return [warning.path for warning in parse_estate(yaml.safe_dump(document), "two.yaml")[1]]
-
-    assert warned() == ["nodes[1].sharing"]
-    document["gpu_operator"]["default_node"] = "desk"
-    assert warned() == []
-    del document["gpu_operator"]["default_node"]
-    document["talos"]["machines"].append(
-        {"hostname": "desk", "address": "10.0.0.30", "install_disk": "/dev/sda", "node": "desk"}
-    )
-    assert warned() == []

@@ -13,9 +13,9 @@ from helpers.domain.jobs.gpus import CardKind, Pool
 from helpers.domain.jobs.places import ON_DEMAND, SPOT, Place
 from helpers.domain.jobs.room import Room, Seats
 from helpers.domain.jobs.settings import ManagerSettings
+from helpers.domain.pod_phase import ENDED
 
 Object = Mapping[str, Any]
-_OVER = ("Succeeded", "Failed")
 CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
 
 
@@ -60,7 +60,7 @@ class Cards:
         """What is free on each node of a pool, beside the jobs' own pods that are bound there."""
         used: Counter[tuple[str, str]] = Counter()
         for pod in pods:
-            if pod["spec"]["nodeName"] and pod["status"].get("phase") not in _OVER:
+            if pod["spec"]["nodeName"] and pod["status"].get("phase") not in ENDED:
                 for resource in pod["spec"]["limits"]:
                     used[pod["spec"]["nodeName"], resource] += amount_of(pod["spec"]["limits"], resource)
         found = []
@@ -82,7 +82,7 @@ class Cards:
         bound = Counter(
             pod["metadata"].get("labels", {}).get(CONTROLLER_UID)
             for pod in pods
-            if pod["spec"]["nodeName"] or pod["status"].get("phase") in _OVER
+            if pod["spec"]["nodeName"] or pod["status"].get("phase") in ENDED
         )
         counted = next((self.counted(place) for place in self._places if place.pool == pool), "")
         found = []

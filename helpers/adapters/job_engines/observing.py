@@ -9,6 +9,7 @@ from typing import Any
 
 from helpers.adapters.job_engines.documents import DISRUPTED
 from helpers.domain.jobs.observation import JobObservation, Phase
+from helpers.domain.pod_phase import ENDED
 from helpers.domain.quantity import Quantity
 
 Object = Mapping[str, Any]
@@ -61,7 +62,7 @@ def observed(job: Object, pods: Sequence[Object], now_at: datetime, disruption: 
     if "deletionTimestamp" in job["metadata"]:
         return JobObservation(Phase.ABSENT)
     # A pod that is over has given its cards back.
-    live = [pod for pod in pods if pod["status"].get("phase") not in ("Succeeded", "Failed")]
+    live = [pod for pod in pods if pod["status"].get("phase") not in ENDED]
     nodes = tuple(sorted(pod["spec"]["nodeName"] for pod in live if pod["spec"]["nodeName"]))
     held = JobObservation(Phase.HELD, nodes=nodes, pods=tuple(sorted(pod["metadata"]["name"] for pod in pods)))
     conditions = {one["type"]: one for one in job["status"].get("conditions") or () if one.get("status") == "True"}

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from helpers.apps.cli.context import cluster_options, connect_cluster, estate_option, read_estate
-from helpers.domain import names
 from helpers.domain.errors import ExitCode, InputError
 from helpers.domain.estate.budget_backend import CountedBy
 from helpers.domain.estate.checks import check_estate, did_you_mean
@@ -27,9 +26,7 @@ _OTHER: dict[CountedBy, CountedBy] = {"dra": "extendedResource", "extendedResour
 @click.option("--execute", is_flag=True, help="Do it. Otherwise the plan is printed and nothing changes.")
 @click.option(
     "--field-manager",
-    default=names.FIELD_MANAGER_TERRAFORM,
-    show_default=True,
-    help="Who applies the rendered objects in this cluster.",
+    help="Who applies the rendered objects in this cluster; otherwise the engine of `gitops`, or Terraform.",
 )
 @click.option(
     "--wait", "wait_seconds", type=click.FloatRange(min=1), default=300, show_default=True, help="For each step."
@@ -41,7 +38,7 @@ def migrate(
     backend: CountedBy,
     kinds: tuple[str, ...],
     execute: bool,
-    field_manager: str,
+    field_manager: str | None,
     wait_seconds: float,
 ) -> int:
     """Plan, or carry out, the move of running tenants to another backend; no card is over-committed meanwhile."""
@@ -53,7 +50,7 @@ def migrate(
         estate = with_backend(estate, [kind], backend)
         _check(estate)
         if execute:
-            _execute(cluster, before, estate, kind, backend, field_manager, wait_seconds)
+            _execute(cluster, before, estate, kind, backend, field_manager or estate.field_manager(), wait_seconds)
         else:
             _plan(cluster, estate, kind, backend)
     written = ", ".join(f"nodes[{kind}].budget.backend: {backend}" for kind in kinds)

@@ -12,6 +12,7 @@ from helpers.domain.capacity import CapacitySettings, NodeFacts, capacity_settin
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.estate.tenants import Tenant
+from helpers.domain.pod_phase import ENDED
 
 Manifest = Mapping[str, Any]
 
@@ -81,7 +82,7 @@ class PodSeen:
     @property
     def holds(self) -> bool:
         """Whether the node's budget is taken by it: it has a node and has not ended."""
-        return bool(self.node) and self.phase not in ("Succeeded", "Failed")
+        return bool(self.node) and self.phase not in ENDED
 
     def belongs_to(self, tenant: Tenant) -> bool:
         """Whether the tenant's workload made it."""
@@ -143,8 +144,7 @@ class DoctorFacts:
 
     def pods_of(self, tenant: Tenant) -> tuple[PodSeen, ...]:
         """The tenant's pods that have not ended."""
-        ended = ("Succeeded", "Failed")
-        return tuple(pod for pod in self.pods if pod.belongs_to(tenant) and pod.phase not in ended)
+        return tuple(pod for pod in self.pods if pod.belongs_to(tenant) and pod.phase not in ENDED)
 
     def workload(self, tenant: Tenant) -> Manifest | None:
         """The tenant's workload, or None."""

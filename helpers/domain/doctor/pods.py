@@ -9,6 +9,7 @@ from helpers.domain.doctor.commands import gpumem, kubectl
 from helpers.domain.doctor.facts import DoctorFacts, PodSeen
 from helpers.domain.doctor.finding import Finding, Severity
 from helpers.domain.estate.tenants import Tenant
+from helpers.domain.pod_phase import ENDED
 
 # Nobody's tenants: the operator's own pods see cards without asking for one.
 _OPERATOR_NAMESPACES = ("gpu-operator", "kube-system")
@@ -21,7 +22,7 @@ def uncounted(facts: DoctorFacts) -> Iterator[Finding]:
     if estate.admission is not None:
         ours |= set(estate.admission.excluded_namespaces)
     for pod in facts.pods:
-        if pod.phase in ("Succeeded", "Failed") or pod.namespace in ours or pod.budget_mib:
+        if pod.phase in ENDED or pod.namespace in ours or pod.budget_mib:
             continue
         whose = f"{pod.owner[0]} {pod.owner[1]}" if pod.owner[0] else "a bare pod"
         if pod.requests:

@@ -171,7 +171,7 @@ def _budget(facts: DoctorFacts, tenant: Tenant, found: Manifest, container: Mapp
             f"tenant {tenant.name}",
             f"{name_of(tenant)}: the budget is {_owned(owners)}; they agree now, and the first that changes it wins",
             f"take {facts.estate.resource} out of the manifest of the owner that is not "
-            f"{names.FIELD_MANAGER_BUDGET if tenant.apply == 'patch' else names.FIELD_MANAGER_TERRAFORM}, and apply it",
+            f"{names.FIELD_MANAGER_BUDGET if tenant.apply == 'patch' else facts.estate.field_manager()}, and apply it",
         )
 
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from helpers.domain import names
 from helpers.domain.dra.claims import CLAIM
 from helpers.domain.dra.migration import OldPod
 from helpers.domain.dra.naming import DEVICE_CLASS, MEMORY_CAPACITY
@@ -38,7 +39,7 @@ def hold_claim(pod: OldPod, cards: Sequence[OfferedCard], namespace: str, label_
         "metadata": {
             "name": hold_name(pod),
             "namespace": namespace,
-            "labels": {"app.kubernetes.io/managed-by": "gpumem", hold_label(label_prefix): pod.uid},
+            "labels": {**names.MANAGED_BY, hold_label(label_prefix): pod.uid},
         },
         "spec": {
             "devices": {"requests": [{"name": _request(index), "exactly": exactly} for index in range(len(cards))]}

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from helpers.domain import names
 from helpers.domain.estate.base import DnsLabel, DnsSubdomain, EstateModel, broken_rule
 from helpers.domain.estate.texts import HttpUrl
 
@@ -20,8 +21,7 @@ _KEYS_OF: dict[Engine, tuple[str, ...]] = {
     "argocd": ("cluster_url", "ignored_field_managers"),
     "flux": ("interval_seconds", "secret_name"),
 }
-# As Argo CD calls itself when it applies.
-ARGOCD_FIELD_MANAGER = "argocd-controller"
+_FIELD_MANAGERS: dict[Engine, str] = {"argocd": names.FIELD_MANAGER_ARGOCD, "flux": names.FIELD_MANAGER_FLUX}
 
 
 def _repository(value: str) -> str:
@@ -54,9 +54,10 @@ def _folder(value: str) -> str:
 
 
 def _manager(value: str) -> str:
-    if not value or value != value.strip() or value == ARGOCD_FIELD_MANAGER:
+    own = names.FIELD_MANAGER_ARGOCD
+    if not value or value != value.strip() or value == own:
         raise broken_rule(
-            f"another controller's field manager; {ARGOCD_FIELD_MANAGER} is Argo CD's own, and would hide every change",
+            f"another controller's field manager; {own} is Argo CD's own, and would hide every change",
             "use the name that `kubectl get --show-managed-fields` shows",
         )
     return value
@@ -97,6 +98,10 @@ class GitOps(EstateModel):
     def own_namespace(self) -> str:
         """Where the engine's own objects lie."""
         return self.namespace or _OWN_NAMESPACE[self.engine]
+
+    def field_manager(self) -> str:
+        """Who owns the fields of what is delivered."""
+        return _FIELD_MANAGERS[self.engine]
 
     @model_validator(mode="after")
     def _fits_the_engine(self) -> GitOps:

@@ -21,12 +21,13 @@ ChartVersion = Annotated[str, AfterValidator(_chart_version)]
 
 
 class GpuOperator(EstateModel):
-    """What the operator is told. It is installed by Helm or ArgoCD, not by this project."""
+    """What the operator is told. It is installed by Helm or Argo CD, not by this project."""
 
     chart_version: ChartVersion = Field(description="The chart's version, which is the operator's.")
     chart_repository: HttpUrl | None = Field(
         default=None,
-        description="The Helm repository that has the chart. Absent: no Application for ArgoCD is rendered.",
+        description="The Helm repository that has the chart. Absent, or where Flux delivers: no Application of the "
+        "operator is rendered.",
     )
     driver: bool | None = Field(
         default=None,

@@ -189,6 +189,10 @@ class Estate(EstateModel):
         """The tenant called `name`, or None."""
         return next((tenant for tenant in self.tenants if tenant.name == name), None)
 
+    def field_manager(self) -> str:
+        """Who owns the fields of what is rendered: Terraform, or the engine that delivers it."""
+        return names.FIELD_MANAGER_TERRAFORM if self.gitops is None else self.gitops.field_manager()
+
     def priority_value(self, tenant: Tenant) -> int:
         """What the scheduler's queue goes by; 0 where the tenant names no class (a default class is not known here)."""
         return next((item.value for item in self.priority_classes if item.name == tenant.priority), 0)

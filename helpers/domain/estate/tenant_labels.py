@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from helpers.domain import names
 from helpers.domain.errors import Problem
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
@@ -12,7 +13,7 @@ from helpers.domain.estate.tenants import Tenant
 def rendered_labels(label_prefix: str, tenant: Tenant) -> dict[str, str]:
     """What every pod of a `create` tenant carries."""
     return {
-        "app.kubernetes.io/managed-by": "gpumem",
+        **names.MANAGED_BY,
         # The tenant's name and not the workload's: a label value ends at 63 characters.
         "app.kubernetes.io/name": tenant.name,
         f"{label_prefix}/tenant": tenant.name,

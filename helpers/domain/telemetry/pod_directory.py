@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from helpers.domain.errors import QuantityError
+from helpers.domain.pod_phase import ENDED
 from helpers.domain.quantity import Quantity
 from helpers.domain.telemetry.cgroup_paths import CgroupPlace
 from helpers.domain.telemetry.reading import Budget
@@ -15,7 +16,6 @@ from helpers.domain.telemetry.reading import Budget
 _STATIC_UID_ANNOTATIONS = ("kubernetes.io/config.hash", "kubernetes.io/config.mirror")
 # The container toolkit's hook does nothing, in silence, unless both are set.
 LIMIT_VARIABLES = ("NVIDIA_GPU_MEMORY_REQUEST", "NVIDIA_GPU_MEMORY_LIMIT")
-_FINISHED_PHASES = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def read_pods(
         limits_set = _limit_variables(pod.get("spec", {}))
         for container, container_id in _container_ids(pod.get("status", {})):
             containers[container_id] = ContainerRef(namespace, name, container, limits_set.get(container, 0))
-        if pod.get("status", {}).get("phase") in _FINISHED_PHASES:
+        if pod.get("status", {}).get("phase") in ENDED:
             continue
         for container, text in _limits(pod, resource):
             try:
