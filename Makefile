@@ -8,7 +8,7 @@ DEMO_CLUSTER := $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(
 # Terraform and the cdktf command line ask their maker for news otherwise.
 export CHECKPOINT_DISABLE := 1
 # Test processes side by side, each with labs of its own; a file stays in one. Most tests wait for a cluster, not for a core.
-WORKERS ?= 2
+WORKERS ?= 3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup demo demo-queues demo-down check lint types contracts fast test synth plan docs bench clean
