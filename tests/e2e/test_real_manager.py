@@ -57,9 +57,7 @@ GROUND = ("Namespace", "RuntimeClass", "PriorityClass")
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    if reason := real_kubelet.why_not():
-        pytest.skip(f"no real pods here: {reason}")
+def lab(real_node_turn: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     root = tmp_path_factory.mktemp("real-manager")
     estate = parse_estate(ESTATE, "the test's estate")[0]
     try:
