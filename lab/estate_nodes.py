@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from helpers.domain.estate.checks import did_you_mean
+from helpers.domain.estate.suggestion import did_you_mean
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from lab.errors import LabInputError

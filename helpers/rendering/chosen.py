@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from helpers.domain.errors import InputError
-from helpers.domain.estate.checks import did_you_mean
+from helpers.domain.estate.suggestion import did_you_mean
 from helpers.rendering.manifest_yaml import to_yaml
 from helpers.rendering.objects import Rendered, RenderedObject
 

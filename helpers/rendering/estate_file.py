@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from helpers.domain.errors import EstateInvalid, InputError, Problem
-from helpers.domain.estate.checks import check_estate, did_you_mean
+from helpers.domain.estate.checks import check_estate
 from helpers.domain.estate.model import Estate
+from helpers.domain.estate.suggestion import did_you_mean
 from helpers.rendering.estate_remainder import remainder_of
 from helpers.rendering.estate_schema import described, estate_schema, known_keys
 from helpers.rendering.yaml_source import Document, EstatePath, dotted, parse_path, read_document

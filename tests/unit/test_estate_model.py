@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from helpers.domain.estate.checks import did_you_mean
 from helpers.domain.estate.model import Image
 from helpers.domain.estate.nodes import Node
 from helpers.domain.estate.pod_checks import is_pinned
+from helpers.domain.estate.suggestion import did_you_mean
 from helpers.domain.estate.tenants import Strategy, Tenant
 from helpers.domain.estate.texts import CronSchedule, ExtendedResource, ImageRepository, ImageTag, VersionConstraint
 

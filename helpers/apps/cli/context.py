@@ -14,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from helpers.domain import names
 from helpers.domain.errors import InputError
-from helpers.domain.estate.checks import did_you_mean
 from helpers.domain.estate.model import Estate
+from helpers.domain.estate.suggestion import did_you_mean
 from helpers.domain.estate.tenants import Tenant
 from helpers.ports.cluster import Cluster
 from helpers.ports.log import Log

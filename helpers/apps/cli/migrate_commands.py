@@ -10,8 +10,9 @@ import click
 from helpers.apps.cli.context import cluster_options, connect_cluster, estate_option, read_estate
 from helpers.domain.errors import ExitCode, InputError
 from helpers.domain.estate.budget_backend import CountedBy
-from helpers.domain.estate.checks import check_estate, did_you_mean
+from helpers.domain.estate.checks import check_estate
 from helpers.domain.estate.model import Estate
+from helpers.domain.estate.suggestion import did_you_mean
 from helpers.services.migrate_facts import with_backend
 
 _COMPONENT = "gpumem-migrate"

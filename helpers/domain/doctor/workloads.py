@@ -11,7 +11,7 @@ from helpers.domain.budget import budget_fields
 from helpers.domain.doctor.commands import apply_objects, gpumem, kubectl_patch
 from helpers.domain.doctor.facts import DoctorFacts, Manifest, ObjectName
 from helpers.domain.doctor.finding import Finding, Severity
-from helpers.domain.estate.checks import did_you_mean
+from helpers.domain.estate.suggestion import did_you_mean
 from helpers.domain.estate.tenants import Strategy, Tenant
 from helpers.domain.quantity import Quantity
 

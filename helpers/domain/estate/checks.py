@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from helpers.domain.errors import Problem
-from helpers.domain.estate import suggestion
 from helpers.domain.estate.admission_checks import admission_problems
 from helpers.domain.estate.arithmetic import always_on_overcommit, quotas_hold, rollouts, shares, tenants_fit_a_card
 from helpers.domain.estate.budget_checks import budget_problems
@@ -23,6 +22,7 @@ from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.estate.pod_checks import IMAGE_IS_PINNED, is_pinned, pod_problems
 from helpers.domain.estate.state_backend import backend_problems
+from helpers.domain.estate.suggestion import did_you_mean
 from helpers.domain.estate.talos_checks import talos_problems
 from helpers.domain.estate.tenant_labels import pods_of_one_tenant
 from helpers.domain.estate.tenants import Tenant
@@ -31,8 +31,6 @@ from helpers.domain.ledger import Ledger, build_ledger
 
 Check = Callable[[Estate], Iterable[Problem]]
 LedgerCheck = Callable[[Estate, Ledger], Iterable[Problem]]
-
-did_you_mean = suggestion.did_you_mean  # others know it from here
 
 
 def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Problem]:

@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict
 
 from helpers.domain import names
 from helpers.domain.errors import Problem
-from helpers.domain.estate.checks import did_you_mean
 from helpers.domain.estate.manager import Manager
 from helpers.domain.estate.mig import MigDevices
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import WHOLE_GPU_RESOURCE, Node
+from helpers.domain.estate.suggestion import did_you_mean
 from helpers.domain.jobs.gpus import GPU_TYPES, MIB_PER_GB, AskKind, Pool, card_sizes
 from helpers.domain.jobs.problems import RequestInvalid
 from helpers.domain.jobs.spec import JobSpec, read_spec

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from helpers.domain.errors import InputError, Problem
-from helpers.domain.estate.checks import did_you_mean
+from helpers.domain.estate.suggestion import did_you_mean
 
 _LONGEST_SHOWN = 100
 # What pydantic puts at the end of a place to say that a mapping's key is meant, not its value.

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 from helpers.domain import names
 from helpers.domain.errors import QuantityError
 from helpers.domain.estate.base import DnsLabel, broken_rule
-from helpers.domain.estate.checks import did_you_mean
+from helpers.domain.estate.suggestion import did_you_mean
 from helpers.domain.jobs.gpus import GPU_TYPES, AskKind, Demand, Pool, mib_of_gb
 from helpers.domain.jobs.problems import RequestInvalid, problems_of
 from helpers.domain.memory import PositiveMib
