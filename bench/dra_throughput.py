@@ -35,10 +35,10 @@ from helpers.rendering.render import render
 from lab import cluster as lab_cluster
 from lab.api import Api, ApiError
 from lab.cluster import Lab
+from lab.dra_agent_process import RESOURCES, Agent, rtx
 from lab.nodes import bare_node
 from lab.rights import grant_rights
 from lab.state import LabNode, load
-from tests.fixtures.dra_agent import RESOURCES, Agent, rtx
 
 NAMESPACE, RESOURCE, LABEL, SCHEDULER = "throughput", "bench.test/gpumem", {"app": "load"}, "kube-scheduler"
 CARD_MIB, BUDGET_MIB, CARDS_COUNT = 24000, 4000, 8

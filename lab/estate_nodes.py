@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from helpers.domain.estate.suggestion import did_you_mean
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
+from helpers.domain.estate.suggestion import did_you_mean
 from lab.errors import LabInputError
 from lab.state import LabNode, NodeKind
 

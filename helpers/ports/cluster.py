@@ -45,16 +45,8 @@ class Removal:
     retry_after_seconds: float | None = None
 
 
-class Cluster(Protocol):
-    """Reads and writes of the Kubernetes API.
-
-    Every method raises `helpers.domain.errors.ClusterError` or one of its kinds (NotFound,
-    Conflict, Forbidden); the message names verb and object.
-    """
-
-    def server_version(self) -> str:
-        """`major.minor` of the API server."""
-        ...
+class Objects(Protocol):
+    """Any object of the Kubernetes API: read, watched, applied whole, deleted. Raises as `Cluster` does."""
 
     def get(self, ref: ObjectRef) -> Manifest | None:
         """The object, or None where it does not exist."""
@@ -74,20 +66,6 @@ class Cluster(Protocol):
         dry_run: bool = False,
     ) -> dict[str, Any]:
         """Server-side apply; the manager owns exactly the fields in `manifest`. Conflict names the owner."""
-        ...
-
-    def merge_patch(
-        self, ref: ObjectRef, patch: Manifest, *, field_manager: str, subresource: str = "", dry_run: bool = False
-    ) -> dict[str, Any]:
-        """JSON merge patch. `metadata.resourceVersion` in `patch` makes it fail with Conflict on a stale read."""
-        ...
-
-    def create(self, manifest: Manifest, *, field_manager: str, dry_run: bool = False) -> dict[str, Any]:
-        """Create; Conflict where it exists."""
-        ...
-
-    def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> Removal:
-        """The Eviction API: respects PodDisruptionBudgets, and only the pod with that uid is meant."""
         ...
 
     def delete(self, ref: ObjectRef, *, uid: str, dry_run: bool = False, cascade: bool = False) -> Removal:
@@ -114,4 +92,30 @@ class Cluster(Protocol):
         object before anything is kept or given out, and must leave name, namespace and uid in it:
         a watch remembers every object, and whole pods of a large cluster take hundreds of MiB.
         """
+        ...
+
+
+class Cluster(Objects, Protocol):
+    """Reads and writes of the Kubernetes API.
+
+    Every method raises `helpers.domain.errors.ClusterError` or one of its kinds (NotFound,
+    Conflict, Forbidden); the message names verb and object.
+    """
+
+    def server_version(self) -> str:
+        """`major.minor` of the API server."""
+        ...
+
+    def merge_patch(
+        self, ref: ObjectRef, patch: Manifest, *, field_manager: str, subresource: str = "", dry_run: bool = False
+    ) -> dict[str, Any]:
+        """JSON merge patch. `metadata.resourceVersion` in `patch` makes it fail with Conflict on a stale read."""
+        ...
+
+    def create(self, manifest: Manifest, *, field_manager: str, dry_run: bool = False) -> dict[str, Any]:
+        """Create; Conflict where it exists."""
+        ...
+
+    def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> Removal:
+        """The Eviction API: respects PodDisruptionBudgets, and only the pod with that uid is meant."""
         ...

@@ -2,46 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 from helpers.domain.dra.prepared import PreparedClaim
 from helpers.domain.errors import CheckFailed
-from helpers.ports.cluster import Manifest, ObjectRef, Removal, WatchEvent
-
-
-class SliceApi(Protocol):
-    """The part of `ports.cluster.Cluster` that publishing and preparing use."""
-
-    def get(self, ref: ObjectRef) -> Manifest | None:
-        """The object, or None where it does not exist."""
-        ...
-
-    def list(self, ref: ObjectRef, *, label_selector: str = "", field_selector: str = "") -> list[dict[str, Any]]:
-        """Objects of ref's kind."""
-        ...
-
-    def apply(
-        self,
-        manifest: Manifest,
-        *,
-        field_manager: str,
-        force: bool = False,
-        subresource: str = "",
-        dry_run: bool = False,
-    ) -> dict[str, Any]:
-        """Server-side apply."""
-        ...
-
-    def delete(self, ref: ObjectRef, *, uid: str, dry_run: bool = False, cascade: bool = False) -> Removal:
-        """Deletes the object with that uid."""
-        ...
-
-    def watch(
-        self, ref: ObjectRef, *, label_selector: str = "", field_selector: str = "", stop: Callable[[], bool]
-    ) -> Iterator[WatchEvent]:
-        """Changes of ref's kind for ever, beginning with ADDED for what is there."""
-        ...
 
 
 class CheckpointCorrupted(CheckFailed):

@@ -11,12 +11,12 @@ import yaml
 
 from helpers.domain.errors import InputError
 from helpers.domain.estate.model import Estate
+from helpers.domain.plan_policy.plan import MANIFEST_TYPE, STEP_TYPE
 from helpers.domain.review.build import Rendering
 from helpers.domain.review.documents import Document
 from helpers.domain.review.planned import estate_before
 from helpers.rendering.review import rendering_of
 
-_MANIFEST, _STEP = "kubectl_manifest", "null_resource"
 # An address that each stack has, whatever the estate.
 _WAVE_MARKS = {"capacity-assert": 0, "gate": 1}
 
@@ -52,10 +52,10 @@ def _changes(path: Path) -> list[Mapping[str, Any]]:
     except ValueError as error:
         raise InputError(f"{path}: no JSON. Make it by `terraform show -json PLAN > {path.name}.json`.") from error
     found = value.get("resource_changes") if isinstance(value, Mapping) else None
-    ours = [one for one in found or () if isinstance(one, Mapping) and one.get("type") in (_MANIFEST, _STEP)]
+    ours = [one for one in found or () if isinstance(one, Mapping) and one.get("type") in (MANIFEST_TYPE, STEP_TYPE)]
     if not ours:
         raise InputError(
-            f"{path}: holds no {_MANIFEST} and no {_STEP}, so it is no plan of an estate's stack. "
+            f"{path}: holds no {MANIFEST_TYPE} and no {STEP_TYPE}, so it is no plan of an estate's stack. "
             "Make one by `terraform plan -out PLAN` and `terraform show -json PLAN` in its folder."
         )
     return ours
@@ -72,7 +72,7 @@ def _document(wave: int, change: Mapping[str, Any], side: str, path: Path) -> Do
     if not isinstance(values, Mapping):
         raise InputError(f"{path}: {change['address']} holds no manifest {side} the change. Plan again, and name that.")
     address = str(change["name"])
-    if change["type"] == _STEP:
+    if change["type"] == STEP_TYPE:
         return Document(wave, address, "Step", "", dict(values.get("triggers") or {}))
     text = values.get("yaml_body")
     body = yaml.safe_load(text) if isinstance(text, str) else None

@@ -15,8 +15,8 @@ from helpers.domain.dra.devices import Look
 from helpers.domain.errors import ClusterError, Forbidden, GpumemError, NotFound, Rejected
 from helpers.domain.telemetry.reading import RestartNeeded, TelemetryError
 from helpers.ports.clock import Clock
-from helpers.ports.cluster import ObjectRef, WatchEvent
-from helpers.ports.dra_agent import DraMetrics, SliceApi
+from helpers.ports.cluster import ObjectRef, Objects, WatchEvent
+from helpers.ports.dra_agent import DraMetrics
 from helpers.ports.log import Log
 from helpers.ports.telemetry import Devices
 from helpers.services.dra_publish import SLICES, Publisher
@@ -50,7 +50,7 @@ class DraLoop:
         self,
         publisher: Publisher,
         *,
-        api: SliceApi,
+        api: Objects,
         devices: Devices,
         metrics: DraMetrics,
         clock: Clock,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from helpers.domain.dra.prepared import ClaimRef, PreparedClaim, check_uid, completed, prepared_claim
 from helpers.domain.dra.slice_document import API_VERSION
 from helpers.domain.errors import ClusterError, Forbidden, GpumemError
-from helpers.ports.cluster import ObjectRef
-from helpers.ports.dra_agent import CdiFiles, Checkpoint, CheckpointCorrupted, DraMetrics, SliceApi
+from helpers.ports.cluster import ObjectRef, Objects
+from helpers.ports.dra_agent import CdiFiles, Checkpoint, CheckpointCorrupted, DraMetrics
 from helpers.ports.log import Log
 from helpers.services.dra_board import NodeBoard
 
@@ -24,7 +24,7 @@ from helpers.services.dra_board import NodeBoard
 class PreparePorts:
     """What the preparer works with."""
 
-    api: SliceApi
+    api: Objects
     checkpoint: Checkpoint
     cdi: CdiFiles
     metrics: DraMetrics

@@ -15,8 +15,8 @@ from helpers.domain.dra.slice_document import API_VERSION, NodeIdentity, publish
 from helpers.domain.dra.slices import NVIDIA_DRIVER, Keep, Publish, SliceAction, Withdraw, decide, same, shares_memory
 from helpers.domain.errors import CheckFailed, QuantityError
 from helpers.ports.clock import Clock
-from helpers.ports.cluster import Manifest, ObjectRef, WatchEvent
-from helpers.ports.dra_agent import DraMetrics, SliceApi
+from helpers.ports.cluster import Manifest, ObjectRef, Objects, WatchEvent
+from helpers.ports.dra_agent import DraMetrics
 from helpers.ports.events import Events
 from helpers.ports.log import Log
 from helpers.services.dra_board import NodeBoard
@@ -31,7 +31,7 @@ CONTEST_SPAN_SECONDS = 10.0
 class PublishPorts:
     """What the publisher works with."""
 
-    api: SliceApi
+    api: Objects
     events: Events
     metrics: DraMetrics
     clock: Clock

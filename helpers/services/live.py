@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from helpers.domain.capacity import NodeKind, node_kinds
 from helpers.domain.dra.claims import driver_of
-from helpers.domain.dra.offers import CardKey, HeldMemory
+from helpers.domain.dra.offers import CardKey, HeldMemory, OfferedCard
 from helpers.domain.estate.model import Estate
 from helpers.domain.pod_owner import workload_of
 from helpers.domain.pod_phase import ENDED
@@ -20,8 +20,9 @@ def live_report(cluster: Cluster, estate: Estate) -> Report:
     """The report of `estate` with what `cluster` shows now."""
     report = static_report(estate)
     states = tenant_states(cluster, estate)
-    shown = _shown_by_kind(cluster, estate)
-    live_cards = _live_cards(cluster, estate) if estate.claim_nodes() else ()
+    offered = observe_cards(cluster, driver_of(estate)) if estate.claim_nodes() else ()
+    shown = _shown_by_kind(cluster, estate, offered)
+    live_cards = _live_cards(cluster, estate, offered) if offered else ()
     for tenant in estate.tenants:
         cards = tuple(row.card for row in live_cards if tenant.name in row.tenants)
         states[tenant.name] = states[tenant.name].model_copy(update={"cards": cards})
@@ -29,11 +30,11 @@ def live_report(cluster: Cluster, estate: Estate) -> Report:
     return report.model_copy(update={"live": True, "nodes": nodes})
 
 
-def _live_cards(cluster: Cluster, estate: Estate) -> tuple[LiveCardRow, ...]:
+def _live_cards(cluster: Cluster, estate: Estate, offered: Sequence[OfferedCard]) -> tuple[LiveCardRow, ...]:
     """Every offered card of the cluster with what claims have of it, whoever made them."""
-    driver, label = driver_of(estate), f"{estate.label_prefix}/tenant"
+    label = f"{estate.label_prefix}/tenant"
     held: dict[CardKey, list[HeldMemory]] = {}
-    for one in observe_held(cluster, driver):
+    for one in observe_held(cluster, driver_of(estate)):
         held.setdefault(one.key, []).append(one)
     return tuple(
         LiveCardRow(
@@ -44,7 +45,7 @@ def _live_cards(cluster: Cluster, estate: Estate) -> tuple[LiveCardRow, ...]:
             claimed_mib=sum(one.memory_mib for one in held.get(card.key, ())),
             tenants=tuple(one.labels.get(label, f"{one.namespace}/{one.claim}") for one in held.get(card.key, ())),
         )
-        for card in observe_cards(cluster, driver)
+        for card in offered
     )
 
 
@@ -59,9 +60,11 @@ def _with_live(
     return node.model_copy(update={"tenants": tenants, "shown_mib": shown[node.name], "live_cards": mine})
 
 
-def _shown_by_kind(cluster: Cluster, estate: Estate) -> dict[str, dict[str, int | None]]:
+def _shown_by_kind(
+    cluster: Cluster, estate: Estate, offered: Sequence[OfferedCard]
+) -> dict[str, dict[str, int | None]]:
     kinds, claimed = node_kinds(estate), {node.name for node in estate.claim_nodes()}
-    offered = _offered_mib(cluster, estate) if claimed else {}
+    offered_mib = _offered_mib(offered)
     shown: dict[str, dict[str, int | None]] = {kind.name: {} for kind in kinds}
     for node in cluster.list(ObjectRef("v1", "Node")):
         name, labels = node["metadata"]["name"], node["metadata"].get("labels", {})
@@ -69,17 +72,17 @@ def _shown_by_kind(cluster: Cluster, estate: Estate) -> dict[str, dict[str, int 
             if kind.matches(name, labels):
                 by_number = kind.name not in claimed
                 shown[kind.name][name] = (
-                    _allocatable_mib(node, estate.resource, kind) if by_number else offered.get(name)
+                    _allocatable_mib(node, estate.resource, kind) if by_number else offered_mib.get(name)
                 )
     return shown
 
 
-def _offered_mib(cluster: Cluster, estate: Estate) -> dict[str, int]:
+def _offered_mib(offered: Sequence[OfferedCard]) -> dict[str, int]:
     """`{node: MiB of all its cards}` that claims can have."""
-    offered: dict[str, int] = {}
-    for card in observe_cards(cluster, driver_of(estate)):
-        offered[card.node] = offered.get(card.node, 0) + card.memory_mib
-    return offered
+    mib: dict[str, int] = {}
+    for card in offered:
+        mib[card.node] = mib.get(card.node, 0) + card.memory_mib
+    return mib
 
 
 def _allocatable_mib(node: Manifest, resource: str, kind: NodeKind) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,15 @@ def trimmed_claim(claim: Manifest) -> dict[str, Any]:
     }
 
 
+def by_pod(held: Iterable[HeldMemory]) -> dict[tuple[str, str], int]:
+    """`{(namespace, pod): MiB}` of all claims that the pod uses."""
+    budgets_mib: dict[tuple[str, str], int] = {}
+    for one in held:
+        for pod in one.pods:
+            budgets_mib[one.namespace, pod] = budgets_mib.get((one.namespace, pod), 0) + one.memory_mib
+    return budgets_mib
+
+
 class ClaimBudgets:
     """Every claim's memory, by uid of the claim. Without a driver there are none, and nothing is asked."""
 
@@ -33,6 +42,8 @@ class ClaimBudgets:
         self._driver = driver
         self._lock = threading.Lock()
         self._held: dict[str, tuple[HeldMemory, ...]] = {}
+        # Made from the claims when it is asked for: a pass asks for every pod, and claims change seldom.
+        self._by_pod: dict[tuple[str, str], int] | None = None
         self.failure: GpumemError | None = None
 
     def follow(self, stop: Callable[[], bool]) -> None:
@@ -54,24 +65,22 @@ class ClaimBudgets:
         if self._driver:
             held = {str(claim["metadata"]["uid"]): self._read(claim) for claim in self._cluster.list(CLAIMS)}
             with self._lock:
-                self._held = held
+                self._held, self._by_pod = held, None
 
     def with_budget(self, facts: PodFacts) -> PodFacts:
         """`facts` with what the pod's claims hold, where it declares no number itself."""
         if not self._driver or facts.budget_mib is not None or facts.budget_problem:
             return facts
         with self._lock:
-            known = list(self._held.values())
-        mine = [one for held in known for one in held if self._is_of(one, facts)]
-        return replace(facts, budget_mib=sum(one.memory_mib for one in mine)) if mine else facts
-
-    @staticmethod
-    def _is_of(held: HeldMemory, facts: PodFacts) -> bool:
-        return held.namespace == facts.namespace and facts.name in held.pods
+            if self._by_pod is None:
+                self._by_pod = by_pod(one for held in self._held.values() for one in held)
+            budget_mib = self._by_pod.get((facts.namespace, facts.name))
+        return facts if budget_mib is None else replace(facts, budget_mib=budget_mib)
 
     def _put(self, claim: Mapping[str, Any], *, gone: bool) -> None:
         uid = str(claim["metadata"]["uid"])
         with self._lock:
+            self._by_pod = None
             if gone:
                 self._held.pop(uid, None)
             else:

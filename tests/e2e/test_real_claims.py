@@ -12,12 +12,12 @@ from helpers.domain.dra import naming
 from helpers.domain.dra.rights import dra_agent_rights
 from lab import cluster, real_kubelet
 from lab.cluster import Lab
+from lab.dra_agent_process import RESOURCES, Agent
 from lab.real_kubelet import NODE_NAME, RealNode
 from lab.real_kubelet.containerd import containerd_with_cdi
 from lab.real_kubelet.images import TENANT_IMAGE
 from lab.rights import grant_rights
 from lab.waiting import wait_for
-from tests.fixtures.dra_agent import RESOURCES, Agent
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300, func_only=True)]  # what starts and builds has its own bounds
 

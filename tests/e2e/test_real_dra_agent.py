@@ -27,6 +27,7 @@ from helpers.rendering.render import render
 from lab import cluster, real_kubelet
 from lab.api import Object
 from lab.cluster import Lab
+from lab.dra_agent_process import RESOURCES, rtx
 from lab.fake_nvml.state import FakeDriver
 from lab.real_kubelet import NODE_NAME, RealNode
 from lab.real_kubelet.containerd import containerd_with_cdi
@@ -34,7 +35,6 @@ from lab.real_kubelet.driver import first_process
 from lab.real_kubelet.footprint import CDI_PATH
 from lab.real_kubelet.images import DRIVER_STATE, TENANT_IMAGE, with_this_machine
 from lab.waiting import wait_for
-from tests.fixtures.dra_agent import RESOURCES, rtx
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300, func_only=True)]  # what starts and builds has its own bounds
 

@@ -48,7 +48,7 @@ def claim(
 
 @dataclass
 class FakeDraApi:
-    """`ports.dra_agent.SliceApi`; `away` makes every request fail."""
+    """`ports.cluster.Objects`; `away` makes every request fail."""
 
     objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     applied: list[dict[str, Any]] = field(default_factory=list)
@@ -102,7 +102,13 @@ class FakeDraApi:
         return Removal("accepted")
 
     def watch(
-        self, ref: ObjectRef, *, label_selector: str = "", field_selector: str = "", stop: Callable[[], bool]
+        self,
+        ref: ObjectRef,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        trim: Callable[[Manifest], dict[str, Any]] | None = None,
+        stop: Callable[[], bool],
     ) -> Iterator[WatchEvent]:
         raise NotImplementedError("the loop is tested on a real API server")
 

@@ -7,12 +7,16 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from helpers.domain.budget import budget_fields
 from helpers.domain.dra.devices import Device
 from helpers.domain.dra.naming import DEVICE_CLASS, DRIVER
 from helpers.domain.dra.offers import held_memory
 from helpers.domain.dra.slice_document import NodeIdentity, desired_slice
+from helpers.domain.estate.model import Estate
 from helpers.ports.cluster import Cluster, ObjectRef
 from helpers.rendering.dra import dra_objects
+from helpers.rendering.render import render
+from helpers.services.budget import set_budget
 from helpers.services.capacity_observation import pod_budget_mib
 from helpers.services.claims import CLAIMS
 from lab.cluster import Lab
@@ -51,6 +55,42 @@ def phases(cluster: Cluster, namespace: str) -> dict[str, str]:
     """`{pod: phase}`; a pod that no node took is Pending."""
     pods: list[dict[str, Any]] = cluster.list(ObjectRef("v1", "Pod", namespace=namespace))
     return {pod["metadata"]["name"]: pod["status"]["phase"] for pod in pods}
+
+
+def owned_deployment(namespace: str, name: str, container: str, pod: dict[str, Any]) -> dict[str, Any]:
+    """A Deployment of somebody else's, with one container and no budget; `pod` is further keys of its pod."""
+    labels = {"app": name}
+    containers = [{"name": container, "image": f"registry.example.com/{name}:1"}]
+    template = {"metadata": {"labels": labels}, "spec": pod | {"containers": containers}}
+    spec = {"replicas": 1, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": labels}, "template": template}
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+
+
+def ground_by_number(cluster: Cluster, estate: Estate, node: str, number_mib: int, owned: dict[str, Any]) -> None:
+    """What the estate's tenants stand on, `node` with its number, and the tenant in somebody else's `owned`."""
+    for item in render(estate).objects:
+        if item.component in ("base", "capacity", "consumers"):
+            cluster.apply(item.manifest, field_manager="gpumem-terraform")
+    amounts = {estate.resource: str(number_mib)}
+    status = {"capacity": amounts, "allocatable": amounts}
+    shown = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}, "status": status}
+    cluster.apply(shown, field_manager="gpumem-capacity", subresource="status", force=True)
+    cluster.apply(owned, field_manager="owner")
+    tenant = estate.tenant(owned["metadata"]["name"])
+    assert tenant is not None
+    set_budget(cluster, budget_fields(estate, tenant))
+
+
+def remove_ground(lab: Lab, estate: Estate, node: str, namespace: str) -> None:
+    """What stands on the cluster by `ground_by_number`; `namespace`: the tenants'."""
+    for one in (namespace, estate.namespace):
+        lab.api().delete(f"/api/v1/namespaces/{one}")
+    for path in ("clusterrolebindings", "clusterroles"):
+        for name in ("gpumem-capacity", "gpumem-dra-agent"):
+            lab.api().delete(f"/apis/rbac.authorization.k8s.io/v1/{path}/{name}")
+    lab.api().delete(f"/apis/node.k8s.io/v1/runtimeclasses/{namespace}")
+    lab.node_remove(node)
 
 
 class Watcher:

@@ -13,10 +13,10 @@ from helpers.domain.dra import naming
 from helpers.domain.dra.rights import dra_agent_rights
 from helpers.domain.errors import ExitCode
 from lab.cluster import Lab, LabNode
+from lab.dra_agent_process import RESOURCES, Agent, rtx
 from lab.fake_nvml.state import FakeMig
 from lab.rights import grant_rights
 from lab.waiting import wait_for
-from tests.fixtures.dra_agent import RESOURCES, Agent, rtx
 
 pytestmark = pytest.mark.lab
 

@@ -26,11 +26,11 @@ from helpers.services.dra_loop import DraLoop
 from helpers.services.dra_prepare import PreparePorts, Preparer
 from helpers.services.dra_publish import Publisher, PublishPorts, PublishRules
 from lab.cluster import Lab, LabNode
+from lab.dra_agent_process import RESOURCES
 from lab.rights import grant_rights
 from lab.waiting import wait_for
 from tests.fakes.dra import FakeDraMetrics
 from tests.fakes.telemetry import FakeDevices, FakeLog, reading
-from tests.fixtures.dra_agent import RESOURCES
 
 pytestmark = pytest.mark.lab
 

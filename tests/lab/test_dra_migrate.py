@@ -18,7 +18,6 @@ from helpers.adapters.events import KubernetesEvents
 from helpers.adapters.kubernetes_ import KubernetesCluster, connect
 from helpers.adapters.logging_ import JsonLog
 from helpers.apps.cli.__main__ import run
-from helpers.domain.budget import budget_fields
 from helpers.domain.dra.holds import hold_allocation, hold_claim, hold_name
 from helpers.domain.dra.migration import OldPod
 from helpers.domain.dra.naming import DRIVER
@@ -26,7 +25,6 @@ from helpers.domain.estate.model import Estate
 from helpers.ports.cluster import ObjectRef
 from helpers.rendering.estate_file import parse_estate
 from helpers.rendering.render import render
-from helpers.services.budget import set_budget
 from helpers.services.claims import observe_cards
 from helpers.services.migrate import ToClaims, drop_hold
 from helpers.services.migrate_facts import with_backend
@@ -34,7 +32,15 @@ from helpers.services.migrate_hands import Hands
 from helpers.services.migrate_objects import Changes
 from lab.cluster import Lab, LabNode
 from lab.waiting import wait_for
-from tests.lab.dra_scene import Watcher, make_device_class, phases, publish
+from tests.lab.dra_scene import (
+    Watcher,
+    ground_by_number,
+    make_device_class,
+    owned_deployment,
+    phases,
+    publish,
+    remove_ground,
+)
 
 pytestmark = pytest.mark.lab
 
@@ -112,58 +118,23 @@ def stranger() -> dict[str, Any]:
     return {"metadata": {"name": "stranger"}, "spec": spec}
 
 
-def photos() -> dict[str, Any]:
-    labels = {"app": "photos"}
-    pod = {
-        "nodeSelector": {"migrate-test": "true"},
-        "containers": [{"name": "main", "image": "registry.example.com/photos:1"}],
-    }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "photos", "namespace": NAMESPACE},
-        "spec": {
-            "replicas": 1,
-            "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-        },
-    }
-
-
 @pytest.fixture(scope="module")
 def cluster(lab: Lab, estate: Estate) -> Iterator[KubernetesCluster]:
     """The estate as it runs by the number: 6000 + 4900 + 3000 of 14000, 100 of no tenant, and one that waits."""
     lab.node_add(LabNode(NODE, {"migrate-test": "true"}, {"nvidia.com/gpu": 8}, "bare"))
     cluster = connect(lab.kubeconfig)
-    objects = render(estate).objects
-    for item in objects:
-        if item.component in ("base", "capacity", "consumers"):
-            cluster.apply(item.manifest, field_manager="gpumem-terraform")
-    amounts = {NUMBER: str(CARD_MIB)}
-    status = {"capacity": amounts, "allocatable": amounts}
-    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}, "status": status}
-    cluster.apply(node, field_manager="gpumem-capacity", subresource="status", force=True)
-    cluster.apply(photos(), field_manager="owner")
-    photos_tenant = estate.tenant("photos")
-    assert photos_tenant is not None
-    set_budget(cluster, budget_fields(estate, photos_tenant))
+    photos = owned_deployment(NAMESPACE, "photos", "main", {"nodeSelector": {"migrate-test": "true"}})
+    ground_by_number(cluster, estate, NODE, CARD_MIB, photos)
     wait_for(partial(has_pod, cluster, "photos", "Running"))
     lab.api().post(f"/api/v1/namespaces/{SYSTEM}/pods", stranger())
     wait_for(lambda: set(phases(cluster, SYSTEM).values()) == {"Running"})
-    for item in objects:
+    for item in render(estate).objects:
         if item.component == "tenants":
             cluster.apply(item.manifest, field_manager="gpumem-terraform")
             wait_for(partial(has_pod, cluster, item.manifest["metadata"]["name"]))
     publish(cluster, NODE, [CARD_MIB], ["Tesla T4"])
     yield cluster
-    for namespace in (NAMESPACE, SYSTEM):
-        lab.api().delete(f"/api/v1/namespaces/{namespace}")
-    for path in ("clusterrolebindings", "clusterroles"):
-        for name in ("gpumem-capacity", "gpumem-dra-agent"):
-            lab.api().delete(f"/apis/rbac.authorization.k8s.io/v1/{path}/{name}")
-    lab.api().delete("/apis/node.k8s.io/v1/runtimeclasses/dra-migrate")
-    lab.node_remove(NODE)
+    remove_ground(lab, estate, NODE, NAMESPACE)
 
 
 def by_claim(lab: Lab) -> set[str]:

@@ -10,20 +10,17 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from helpers.adapters.kubernetes_ import KubernetesCluster, connect
 from helpers.apps.cli.__main__ import run
-from helpers.domain.budget import budget_fields
 from helpers.domain.estate.model import Estate
 from helpers.rendering.estate_file import parse_estate
 from helpers.rendering.render import render
-from helpers.services.budget import set_budget
 from lab.cluster import Lab, LabNode
 from lab.waiting import wait_for
-from tests.lab.dra_scene import Watcher, cards_of, phases, publish
+from tests.lab.dra_scene import Watcher, cards_of, ground_by_number, owned_deployment, phases, publish, remove_ground
 from tests.synth.estates import PROJECT
 
 pytestmark = pytest.mark.lab
@@ -72,54 +69,22 @@ def estate_file(tmp_path: Path) -> Path:
     return path
 
 
-def comfyui() -> dict[str, Any]:
-    """As its owner has it: two shares and no budget are put in by us."""
-    labels, container = {"app": "comfyui"}, {"name": "comfyui", "image": "registry.example.com/comfyui:1"}
-    pod = {"nodeSelector": {"two-cards": "true"}, "tolerations": [{"operator": "Exists"}], "containers": [container]}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "comfyui", "namespace": NAMESPACE},
-        "spec": {
-            "replicas": 1,
-            "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-        },
-    }
-
-
 @pytest.fixture(scope="module")
 def cluster(lab: Lab, estate: Estate) -> Iterator[KubernetesCluster]:
     """All four run by the number: 16000 + 16000 + 8000 + 8000 of 48000."""
     lab.node_add(LabNode(NODE, {"two-cards": "true"}, {"nvidia.com/gpu": 8}, "bare"))
     cluster = connect(lab.kubeconfig)
-    objects = render(estate).objects
-    for item in objects:
-        if item.component in ("base", "capacity", "consumers"):
-            cluster.apply(item.manifest, field_manager="gpumem-terraform")
-    amounts = {NUMBER: str(2 * CARD_MIB)}
-    status = {"capacity": amounts, "allocatable": amounts}
-    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}, "status": status}
-    cluster.apply(node, field_manager="gpumem-capacity", subresource="status", force=True)
-    cluster.apply(comfyui(), field_manager="owner")
-    patched = estate.tenant("comfyui")
-    assert patched is not None
-    set_budget(cluster, budget_fields(estate, patched))
-    for item in objects:
+    # As its owner has it: two shares and a budget are put in by us.
+    pod = {"nodeSelector": {"two-cards": "true"}, "tolerations": [{"operator": "Exists"}]}
+    ground_by_number(cluster, estate, NODE, 2 * CARD_MIB, owned_deployment(NAMESPACE, "comfyui", "comfyui", pod))
+    for item in render(estate).objects:
         if item.component == "tenants":
             cluster.apply(item.manifest, field_manager="gpumem-terraform")
     publish(cluster, NODE, [CARD_MIB, CARD_MIB])
     yield cluster
-    for namespace in (NAMESPACE, SYSTEM):
-        lab.api().delete(f"/api/v1/namespaces/{namespace}")
-    for path in ("clusterrolebindings", "clusterroles"):
-        for name in ("gpumem-capacity", "gpumem-dra-agent"):
-            lab.api().delete(f"/apis/rbac.authorization.k8s.io/v1/{path}/{name}")
     for name in ("dra-two-cards-high", "dra-two-cards-medium"):
         lab.api().delete(f"/apis/scheduling.k8s.io/v1/priorityclasses/{name}")
-    lab.api().delete("/apis/node.k8s.io/v1/runtimeclasses/dra-two-cards")
-    lab.node_remove(NODE)
+    remove_ground(lab, estate, NODE, NAMESPACE)
 
 
 def all_run(cluster: KubernetesCluster) -> bool:

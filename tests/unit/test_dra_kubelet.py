@@ -16,9 +16,9 @@ from helpers.adapters.dra_kubelet import DRA_SOCKET, REGISTRATION_SOCKET, Kubele
 from helpers.adapters.folder_lock import folder_locked
 from helpers.domain.dra.prepared import ClaimRef, Grant, PreparedClaim
 from helpers.domain.errors import CheckFailed, InputError
+from lab.dra_agent_process import call
 from tests.fakes.dra import UID, FakeDraMetrics
 from tests.fakes.telemetry import FakeLog
-from tests.fixtures.dra_agent import call
 from tests.fixtures.go_modules import go_module
 
 KUBELET_MODULE = "k8s.io/kubelet@v0.36.1"
