@@ -139,8 +139,10 @@ def _starts(
         if fresh:
             starts.append(_Start(tenant, fresh, (), waited=tenant.name in waited))
     after = Places(new, by_claims=new_estate.uses_claims(new))
-    # What runs goes on even where the number was lowered under it; `order` judges the lowering.
-    after.keep(kept)
+    # Who had a card keeps it, so that no other than before is crowded. What runs goes on even where the number was
+    # lowered under it; `order` judges the lowering.
+    crowded = {(pod.tenant, pod.ordinal) for pod in before.crowded}
+    after.keep(sorted(kept, key=lambda pod: (pod.tenant, pod.ordinal) in crowded))
     return starts, after
 
 
