@@ -14,11 +14,12 @@ POLL_SECONDS = 0.1
 T = TypeVar("T")
 
 
-def wait_for(look: Callable[[], T]) -> T:
-    """What `look` gives as soon as it is true; LabError where that does not come."""
+def wait_for(look: Callable[[], T], *, instead: Callable[[], object] | None = None) -> T:
+    """What `look` gives as soon as it is true; LabError, with what there is `instead`, where that does not come."""
     end = time.monotonic() + BOUND_SECONDS
     while not (seen := look()):
         if time.monotonic() > end:
-            raise LabError(f"still {seen!r} after {BOUND_SECONDS:.0f} s")
+            found = "" if instead is None else f": {instead()}"
+            raise LabError(f"still {seen!r} after {BOUND_SECONDS:.0f} s{found}")
         time.sleep(POLL_SECONDS)
     return seen

@@ -71,7 +71,7 @@ def applied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         with pytest.MonkeyPatch.context() as environment:
             for item in render(estate).ordered():
                 apply(one, item, environment)
-        wait_for(lambda: settled(one))
+        wait_for(lambda: settled(one), instead=one.states)
         yield one
     finally:
         labs.down("example", root)
@@ -292,3 +292,21 @@ def test_two_that_want_one_card_change_places_as_the_guide_says(
     assert run([*restore.split(), *kubeconfig]) == ExitCode.OK
     wait_for(lambda: "Insufficient" in applied.states()["vllm"].reason)
     assert applied.states()["ollama"].running_count == 1
+
+
+@pytest.mark.parametrize("applied", [PROJECT / "estates/rtx3080ti.yaml"], ids=["rtx3080ti"], indirect=True)
+def test_elastic_tenants_that_came_first_give_the_always_on_ones_their_place(applied: Applied) -> None:
+    always_on = ["tts", "whisper"]
+    told = ["-f", str(PROJECT / "estates/rtx3080ti.yaml"), "--kubeconfig", str(applied.lab.kubeconfig)]
+    for name in always_on:
+        assert run(["release", name, *told]) == ExitCode.OK
+    wait_for(lambda: running_counts(applied, ["vllm", "ollama"]) == 2, instead=applied.states)
+    for name in always_on:
+        assert run(["restore", name, *told]) == ExitCode.OK
+    wait_for(lambda: running_counts(applied, always_on) == 2, instead=applied.states)
+    wait_for(lambda: running_counts(applied, ["vllm", "ollama"]) == 1, instead=applied.states)
+
+
+def running_counts(one: Applied, names: list[str]) -> int:
+    states = one.states()
+    return sum(states[name].running_count for name in names)

@@ -12,6 +12,7 @@ from helpers.domain.errors import Problem
 from helpers.domain.estate.admission_checks import admission_problems
 from helpers.domain.estate.arithmetic import always_on_overcommit, quotas_hold, rollouts, shares, tenants_fit_a_card
 from helpers.domain.estate.budget_checks import budget_problems
+from helpers.domain.estate.elastic_places import elastic_places
 from helpers.domain.estate.gate_checks import gate_problems
 from helpers.domain.estate.gpu_operator_checks import gpu_operator_problems
 from helpers.domain.estate.lane_checks import lane_problems
@@ -26,7 +27,7 @@ from helpers.domain.estate.suggestion import did_you_mean
 from helpers.domain.estate.talos_checks import talos_problems
 from helpers.domain.estate.tenant_labels import pods_of_one_tenant
 from helpers.domain.estate.tenants import Tenant
-from helpers.domain.estate.watchdog_checks import recycled_places, watchdog_problems
+from helpers.domain.estate.watchdog_checks import watchdog_problems
 from helpers.domain.ledger import Ledger, build_ledger
 
 Check = Callable[[Estate], Iterable[Problem]]
@@ -58,7 +59,7 @@ def check_estate(estate: Estate, *, allow_overcommit: bool = False) -> list[Prob
         gpu_operator_problems,
         talos_problems,
     )
-    ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts, recycled_places)
+    ledger_checks: tuple[LedgerCheck, ...] = (shares, rollouts, elastic_places)
     if not allow_overcommit:
         ledger_checks = (*ledger_checks, always_on_overcommit, quotas_hold)
     ledger = build_ledger(estate)

@@ -1,4 +1,4 @@
-"""The warning about an elastic tenant that would be placed where a recycled always-on one was."""
+"""The warning about an elastic tenant that may be placed where an always-on one belongs."""
 
 from __future__ import annotations
 
@@ -95,9 +95,32 @@ def test_a_second_pod_of_the_tenant_itself_may_be_what_is_waited_for() -> None:
     assert "where 0 are free" in warning.rule
 
 
-def test_a_protected_tenant_is_never_recycled_and_loses_nothing() -> None:
-    protected = tenant("always", 1800, "low", more="watchdog: {protected: true}")
-    assert warnings(tenant("big", 11500, "high"), protected, waiting()) == []
+PROTECTED = tenant("always", 1800, "low", more="watchdog: {protected: true}")
+
+
+def test_a_protected_tenant_is_never_recycled_and_may_only_come_too_late() -> None:
+    (warning,) = warnings(tenant("big", 11500, "high"), PROTECTED, waiting())
+    assert warning.text() == (
+        "e.yaml:46:5: warning: tenants[2].priority = low\n"
+        "  rule:   where all start at once, elastic waiting may be placed first and hold 1000 MiB or more, of 700 that "
+        "the always-on tenants leave; one of always then stays Pending\n"
+        "  repair: give waiting a priority below 1000, or the always-on tenants a higher one "
+        "(a foreign workload's is its owner's to give; say here what it is)"
+    )
+    assert warnings(tenant("big", 11500, "high"), tenant("always", 1800, "high"), waiting()) == []
+
+
+def test_two_that_each_fit_may_come_too_early_together() -> None:
+    always = tenant("a", 3000) + tenant("b", 3000) + tenant("c", 2500)
+    first, second = tenant("first", 4000, elastic=True), tenant("second", 5500, elastic=True)
+    assert warnings(always, first) == warnings(always, second) == []
+    (warning,) = warnings(always, first, second)
+    assert "elastic first, second may be placed first and hold 9500 MiB or more, of 5500" in warning.rule
+
+
+def test_who_is_larger_than_what_the_late_ones_and_the_slack_have_comes_after_them() -> None:
+    assert warnings(tenant("big", 13000, "high"), PROTECTED.replace("1800", "900"), waiting(1001)) == []
+    assert len(warnings(tenant("big", 13000, "high"), PROTECTED.replace("1800", "900"), waiting(1000))) == 1
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
