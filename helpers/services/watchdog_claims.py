@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from helpers.domain.dra.offers import HeldMemory, held_memory
-from helpers.domain.errors import GpumemError
+from helpers.domain.dra.offers import claim_pods, held_memory
+from helpers.domain.errors import GpumemError, QuantityError
 from helpers.domain.watchdog.facts import PodFacts
 from helpers.ports.cluster import Cluster, Manifest
 from helpers.services.claims import CLAIMS
@@ -25,13 +25,24 @@ def trimmed_claim(claim: Manifest) -> dict[str, Any]:
     }
 
 
-def by_pod(held: Iterable[HeldMemory]) -> dict[tuple[str, str], int]:
-    """`{(namespace, pod): MiB}` of all claims that the pod uses."""
-    budgets_mib: dict[tuple[str, str], int] = {}
-    for one in held:
+@dataclass(frozen=True)
+class _Claimed:
+    """What one claim is to each pod that uses it. `problem`: its amount is there and cannot be read."""
+
+    pods: tuple[tuple[str, str], ...]
+    memory_mib: int = 0
+    problem: str = ""
+
+
+def _by_pod(claims: Iterable[_Claimed]) -> dict[tuple[str, str], _Claimed]:
+    """`{(namespace, pod): all its claims together}`."""
+    found: dict[tuple[str, str], _Claimed] = {}
+    for one in claims:
         for pod in one.pods:
-            budgets_mib[one.namespace, pod] = budgets_mib.get((one.namespace, pod), 0) + one.memory_mib
-    return budgets_mib
+            so_far = found.get(pod, _Claimed((pod,)))
+            together_mib = so_far.memory_mib + one.memory_mib
+            found[pod] = _Claimed((pod,), together_mib, so_far.problem or one.problem)
+    return found
 
 
 class ClaimBudgets:
@@ -41,9 +52,9 @@ class ClaimBudgets:
         self._cluster = cluster
         self._driver = driver
         self._lock = threading.Lock()
-        self._held: dict[str, tuple[HeldMemory, ...]] = {}
+        self._held: dict[str, _Claimed] = {}
         # Made from the claims when it is asked for: a pass asks for every pod, and claims change seldom.
-        self._by_pod: dict[tuple[str, str], int] | None = None
+        self._by_pod: dict[tuple[str, str], _Claimed] | None = None
         self.failure: GpumemError | None = None
 
     def follow(self, stop: Callable[[], bool]) -> None:
@@ -73,9 +84,13 @@ class ClaimBudgets:
             return facts
         with self._lock:
             if self._by_pod is None:
-                self._by_pod = by_pod(one for held in self._held.values() for one in held)
-            budget_mib = self._by_pod.get((facts.namespace, facts.name))
-        return facts if budget_mib is None else replace(facts, budget_mib=budget_mib)
+                self._by_pod = _by_pod(self._held.values())
+            claimed = self._by_pod.get((facts.namespace, facts.name))
+        if claimed is None:
+            return facts
+        if claimed.problem:
+            return replace(facts, budget_problem=claimed.problem)
+        return replace(facts, budget_mib=claimed.memory_mib)
 
     def _put(self, claim: Mapping[str, Any], *, gone: bool) -> None:
         uid = str(claim["metadata"]["uid"])
@@ -86,5 +101,14 @@ class ClaimBudgets:
             else:
                 self._held[uid] = self._read(claim)
 
-    def _read(self, claim: Mapping[str, Any]) -> tuple[HeldMemory, ...]:
-        return held_memory([claim], self._driver)
+    def _read(self, claim: Mapping[str, Any]) -> _Claimed:
+        try:
+            held = held_memory([claim], self._driver)
+        except QuantityError as error:
+            return _Claimed(_users(claim), problem=str(error))
+        # Without a card of ours a claim is no budget: a network card's, or one that is not allocated yet.
+        return _Claimed(_users(claim) if held else (), sum(one.memory_mib for one in held))
+
+
+def _users(claim: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((str(claim["metadata"]["namespace"]), name) for name in claim_pods(claim))

@@ -44,7 +44,7 @@ def test_its_names_are_the_codes() -> None:
     for event in re.findall(r"`(Job[A-Z][A-Za-z]+)`", GUIDE):
         assert f'"{event}"' in source
     variables = {value for key, value in vars(names).items() if key.startswith("ENV_JOB_")}
-    assert set(re.findall(r"`(GPUMEM_JOB_[A-Z]+)`", GUIDE)) == variables
+    assert set(re.findall(r"`(GPUMEM_JOB_[A-Z_]+)`", GUIDE)) == variables
     registry = new_registry("gpumem-manager", "test")
     PrometheusManagerMetrics(registry)
     series = {sample.name for family in registry.collect() for sample in family.samples}

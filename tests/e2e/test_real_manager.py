@@ -1,4 +1,4 @@
-"""The rendered manager as a pod of a real kubelet: what it is told starts it, and a job over HTTP runs to its end.
+"""The rendered manager as a pod of a real kubelet: a job over HTTP runs to its end, and one that is evicted goes on.
 
 Arguments, variables, Secret, ConfigMap, probes, rights, user and read-only root are the rendered ones; added
 are only mounts that show the pod this machine's Python. Its database is a SQLite file in its own /tmp, for one
@@ -11,6 +11,7 @@ import base64
 import subprocess
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -47,6 +48,7 @@ tenants: []
 manager:
   replicas: 1
   database_secret: {{name: manager-database, key: url}}
+  checkpoints: {{claim: saved}}
   projects:
     - name: {PROJECT}
       budget_usd_per_month: 100
@@ -65,14 +67,14 @@ def lab(real_node_turn: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
         labels = {"nvidia.com/gpu.present": "true"}
         with real_kubelet.joined(lab, labels, estate.image.reference(), print) as node:
             node.advertise({"nvidia.com/gpu": 1})
-            apply(lab, node, estate)
+            apply(lab, node, estate, root)
             yield lab
     finally:
         cluster.down("real-manager", root)
 
 
-def apply(lab: Lab, node: RealNode, estate: Estate) -> None:
-    """The ground and the platform in their order, and what the estate's owner makes: a Secret and an account."""
+def apply(lab: Lab, node: RealNode, estate: Estate, root: Path) -> None:
+    """The ground and the platform in their order, and what the estate's owner makes: a Secret, an account, a claim."""
     objects = [item for item in render(estate).ordered() if isinstance(item, RenderedObject)]
     ground = [item.manifest for item in objects if item.kind in GROUND]
     url = base64.b64encode(b"sqlite:////tmp/jobs.db").decode()
@@ -81,6 +83,7 @@ def apply(lab: Lab, node: RealNode, estate: Estate) -> None:
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "alice", "namespace": PROJECT}},
     ]
     own[0]["data"] = {"url": url}
+    own += claim(root)
     platform = [item.manifest for item in objects if item.wave == 2 and item.kind not in GROUND]
     image = estate.image.reference()
     for documents in (ground, own, platform):
@@ -89,6 +92,25 @@ def apply(lab: Lab, node: RealNode, estate: Estate) -> None:
         command = [*kubectl, "apply", "--server-side", "-f", "-"]
         done = subprocess.run(command, input="---\n".join(texts), capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
+
+
+def claim(root: Path) -> list[Object]:
+    """The claim for checkpoints, on a folder of this machine."""
+    folder = root / "saved"
+    folder.mkdir()
+    size = {"storage": "1Gi"}
+    modes, binding = {"accessModes": ["ReadWriteMany"]}, {"storageClassName": "", "volumeName": "saved"}
+    volume = {"capacity": size, **modes, "hostPath": {"path": str(folder)}, "storageClassName": ""}
+    wanted = {"resources": {"requests": size}, **modes, **binding}
+    return [
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "saved"}, "spec": volume},
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "saved", "namespace": PROJECT},
+            "spec": wanted,
+        },
+    ]
 
 
 def manager_pod(lab: Lab) -> Object | None:
@@ -113,15 +135,38 @@ def token_of(lab: Lab, account: str) -> str:
     return str(lab.api().post(path, body)["status"]["token"])
 
 
-def job_body(**changes: Any) -> dict[str, Any]:
-    container = {"image": TENANT_IMAGE, "command": ["sh", "-c", "echo trained; sleep 1"]}
+def job_body(script: str = "echo trained; sleep 1", **changes: Any) -> dict[str, Any]:
     return {
         "job_name": "train",
         "project_id": PROJECT,
         "gpu_requirements": {"gpu_type": "T4"},
-        "container": container,
+        "container": {"image": TENANT_IMAGE, "command": ["sh", "-c", script]},
         **changes,
     }
+
+
+def client_of(lab: Lab, pod: Object, account: str) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {token_of(lab, account)}"}
+    address = f"http://{pod['status']['podIP']}:{names.MANAGER_PORT}"
+    return httpx.Client(base_url=address, headers=headers, timeout=30)
+
+
+def submitted(client: httpx.Client, body: dict[str, Any]) -> str:
+    answer = client.post(JOBS, json=body)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["job_id"])
+
+
+def over(client: httpx.Client, job_id: str) -> dict[str, Any]:
+    """The job at its end."""
+
+    def look() -> dict[str, Any] | None:
+        job: dict[str, Any] = client.get(f"{JOBS}/{job_id}").json()
+        return job if job["status"] in ("completed", "failed") else None
+
+    found = wait_for(look)
+    assert found is not None
+    return found
 
 
 def test_a_job_over_http_runs_to_its_end_by_the_rendered_pod(lab: Lab) -> None:
@@ -130,27 +175,46 @@ def test_a_job_over_http_runs_to_its_end_by_the_rendered_pod(lab: Lab) -> None:
     assert spec["securityContext"]["runAsUser"] == 65532
     assert spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
 
-    headers = {"Authorization": f"Bearer {token_of(lab, 'alice')}"}
-    with httpx.Client(base_url=f"http://{pod['status']['podIP']}:{names.MANAGER_PORT}", headers=headers) as client:
-        submitted = client.post(JOBS, json=job_body(), timeout=30)
-        assert submitted.status_code == 201, submitted.text
-        job_id = submitted.json()["job_id"]
-
-        def over() -> bool:
-            return str(client.get(f"{JOBS}/{job_id}", timeout=30).json()["status"]) in ("completed", "failed")
-
-        wait_for(over)
-        job = client.get(f"{JOBS}/{job_id}", timeout=30).json()
+    with client_of(lab, pod, "alice") as client:
+        job_id = submitted(client, job_body())
+        job = over(client, job_id)
         assert (job["status"], job["gpu_requirements"]["gpu_memory_gb"]) == ("completed", 16)
-        assert client.get(f"{JOBS}/{job_id}/logs", timeout=30).text == "trained\n"
-        (entry,) = client.get("/api/v1/gpu/audit", timeout=30).json()["entries"]
+        assert client.get(f"{JOBS}/{job_id}/logs").text == "trained\n"
+        (entry,) = client.get("/api/v1/gpu/audit").json()["entries"]
         assert entry["actor"] == f"system:serviceaccount:{PROJECT}:alice"
-        elsewhere = client.post(JOBS, json=job_body(project_id="default"), timeout=30)
+        elsewhere = client.post(JOBS, json=job_body(project_id="default"))
         assert elsewhere.status_code == 403
-        headers = {"Authorization": f"Bearer {token_of(lab, 'default')}"}
-        assert client.get(f"{JOBS}/{job_id}", headers=headers, timeout=30).status_code == 404
+    with client_of(lab, pod, "default") as client:
+        assert client.get(f"{JOBS}/{job_id}").status_code == 404
 
     lease = lab.api().get(f"/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases/{names.MANAGER_COMPONENT}")
     assert lease["spec"]["holderIdentity"].startswith(pod["metadata"]["name"])
     now = started(lab)
     assert now["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+SAVE_AND_WAIT = """
+if [ -e "$GPUMEM_JOB_CHECKPOINT_PATH/step" ]; then
+    echo "attempt $GPUMEM_JOB_ATTEMPT goes on from $(cat "$GPUMEM_JOB_CHECKPOINT_PATH/step")"
+    exit 0
+fi
+echo "step 41" > "$GPUMEM_JOB_CHECKPOINT_PATH/step"
+echo saved
+sleep 600
+"""
+
+
+def test_an_evicted_job_goes_on_from_what_it_saved_on_its_claim(lab: Lab) -> None:
+    with client_of(lab, started(lab), "alice") as client:
+        job_id = submitted(client, job_body(SAVE_AND_WAIT))
+        wait_for(lambda: client.get(f"{JOBS}/{job_id}/logs").text == "saved\n")
+        pods = f"/api/v1/namespaces/{PROJECT}/pods"
+        (pod,) = lab.api().get(f"{pods}?labelSelector=gpumem.io/job={job_id}")["items"]
+        name = pod["metadata"]["name"]
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": PROJECT}}
+        lab.api().post(f"{pods}/{name}/eviction", eviction)
+        job = over(client, job_id)
+        assert job["status"] == "completed", job
+        assert client.get(f"{JOBS}/{job_id}/logs").text == "attempt 2 goes on from step 41\n"
+        kinds = [one["kind"] for one in client.get(f"{JOBS}/{job_id}/events").json()["events"]]
+        assert "preempted" in kinds

@@ -55,6 +55,7 @@ DISRUPTED = {"type": "Failed", "reason": "PodFailurePolicy", "message": "Pod x h
         (a_job(), [unscheduled(PLACE_SECONDS + 1)], Phase.PREEMPTED, "has waited 600 s"),
         (a_job(), [waiting("ImagePullBackOff", 5)], Phase.STARTING, "ImagePullBackOff: no such image"),
         (a_job(), [waiting("ImagePullBackOff", PLACE_SECONDS + 1)], Phase.FAILED, "has waited 600 s: ImagePullBackOff"),
+        (a_job(), [waiting("CreateContainerConfigError", PLACE_SECONDS + 1)], Phase.FAILED, "ConfigError: no such"),
         (a_job(), [a_pod()], Phase.RUNNING, "all 1 pods run"),
         (a_job(workers=2), [a_pod()], Phase.STARTING, "1 of 2 pods run"),
         (a_job(workers=2), [a_pod(), a_pod("Succeeded")], Phase.RUNNING, "all 2 pods run"),

@@ -129,6 +129,37 @@ def test_a_budget_that_is_a_claim_counts_like_a_number() -> None:
     assert seen.facts.budget_mib == 3000
 
 
+def test_a_claim_that_cannot_be_read_is_its_pods_problem_and_nobody_elses() -> None:
+    cluster = FakeCluster()
+    cluster.add(node(NODE))
+    odd, good = claimed_pod(), claimed_pod()
+    good["metadata"] |= {"name": "immich-ml-1", "uid": "u2"}
+    for pod, amount in ((odd, "3 GiB"), (good, "3000Mi")):
+        cluster.add(pod)
+        held = claim(f"{pod['metadata']['name']}-x", "n", "gpu-0", amount, pods=(pod["metadata"]["name"],))
+        held["metadata"]["namespace"] = pod["metadata"]["namespace"]
+        cluster.add(held)
+    view = PodView(cluster, PodReading(settings(), RESOURCE, "gpumem.io", DRIVER))
+    found = {one.name: one for one in view.fresh(NODE)}
+    assert found["immich-ml-1"].budget_mib == 3000
+    broken = found[odd["metadata"]["name"]]
+    assert broken.budget_mib is None
+    assert "3 GiB" in broken.budget_problem
+
+
+def test_several_claims_of_a_pod_are_one_budget() -> None:
+    cluster = FakeCluster()
+    cluster.add(node(NODE))
+    pod = claimed_pod()
+    cluster.add(pod)
+    for name in ("first", "second"):
+        held = claim(name, "n", "gpu-0", "1500Mi", pods=(pod["metadata"]["name"],))
+        held["metadata"]["namespace"] = pod["metadata"]["namespace"]
+        cluster.add(held)
+    (found,) = PodView(cluster, PodReading(settings(), RESOURCE, "gpumem.io", DRIVER)).fresh(NODE)
+    assert found.budget_mib == 3000
+
+
 def test_without_a_driver_no_claim_is_asked_for() -> None:
     cluster = FakeCluster()
     cluster.add(node(NODE))

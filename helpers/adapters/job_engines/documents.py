@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from helpers.adapters.job_engines import checkpoint_places
 from helpers.domain import names
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.places import SPOT, Place
@@ -109,11 +110,15 @@ class JobDocuments:
         return {**names.DO_NOT_DISRUPT, **asked}
 
     def _pod(self, job: Job, attempt: int) -> dict[str, Any]:
+        place = self._settings.checkpoints_of(job.project_id)
+        told = {**_told(job, attempt), **checkpoint_places.told(place, job), **job.spec.container.env}
         container: dict[str, Any] = {
             "name": names.JOB_CONTAINER,
             "image": job.spec.container.image,
-            "env": [{"name": name, "value": value} for name, value in _environment(job, attempt).items()],
+            # What a user sets under the same name wins.
+            "env": [{"name": name, "value": value} for name, value in told.items()],
             "resources": self._resources(job),
+            **checkpoint_places.container_parts(place, job),
         }
         hook = job.spec.checkpoint
         if hook is not None and hook.http_path is not None:
@@ -131,6 +136,7 @@ class JobDocuments:
             **({"affinity": _affinity(terms)} if terms else {}),
             "tolerations": self._tolerations(job),
             "containers": [container],
+            **checkpoint_places.pod_parts(place),
         }
 
     def _resources(self, job: Job) -> dict[str, Any]:
@@ -203,8 +209,8 @@ def _capacity(job: Job) -> list[dict[str, Any]]:
     return [{"key": names.CAPACITY_TYPE_LABEL, "operator": operator, "values": [SPOT]}]
 
 
-def _environment(job: Job, attempt: int) -> Mapping[str, str]:
-    """What the job is told about itself; what its user sets under the same name wins."""
+def _told(job: Job, attempt: int) -> Mapping[str, str]:
+    """What the job is told about itself."""
     hook = job.spec.checkpoint
     own = {
         names.ENV_JOB_ID: job.job_id,
@@ -212,7 +218,7 @@ def _environment(job: Job, attempt: int) -> Mapping[str, str]:
         names.ENV_JOB_WORKERS: str(job.spec.workers),
         names.ENV_JOB_CAPACITY: job.capacity,
     }
-    return {**own, **({names.ENV_JOB_CHECKPOINT: checkpoint_text(hook)} if hook else {}), **job.spec.container.env}
+    return {**own, **({names.ENV_JOB_CHECKPOINT: checkpoint_text(hook)} if hook else {})}
 
 
 def checkpoint_text(hook: Checkpoint) -> str:

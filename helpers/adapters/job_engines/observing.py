@@ -17,7 +17,18 @@ Object = Mapping[str, Any]
 # So long a pod may wait for a node, or for its image. Then its job gives its place back: a machine that has not
 # come by then is not coming soon (a cloud without spot capacity, say), and others could use what is held.
 PLACE_SECONDS = 600
-_NO_IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+# What the kubelet tries again for ever, with the cards held: no image, no Secret or ConfigMap, no such container.
+_NO_START = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+    }
+)
 _KEPT_METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "annotations", "deletionTimestamp")
 _KEPT_OF_POD = ("phase", "podIP", "conditions", "containerStatuses", "startTime", "reason", "message")
 
@@ -120,7 +131,7 @@ def _alive(held: JobObservation, job: Object, pods: Sequence[Object], now_at: da
             found = f"{found}; {pod['metadata']['name']}: {why}"
             break
         text = f"{pod['metadata']['name']} has waited {PLACE_SECONDS} s: {why}"
-        if _image_problem(pod):
+        if _start_problem(pod):
             return replace(held, phase=Phase.FAILED, reason=text, hopeless=True)
         return replace(held, phase=Phase.PREEMPTED, reason=text)
     return replace(held, phase=Phase.STARTING, reason=found)
@@ -131,18 +142,18 @@ def _waits(pod: Object) -> tuple[datetime | None, str]:
     status = pod["status"]
     if status.get("phase", "Pending") != "Pending":
         return None, ""
-    if image := _image_problem(pod):
-        return _at(status.get("startTime", "")), image
+    if problem := _start_problem(pod):
+        return _at(status.get("startTime", "")), problem
     for one in status.get("conditions") or ():
         if one["type"] == "PodScheduled" and one.get("status") == "False":
             return _time(one), one.get("message", "") or one.get("reason", "")
     return None, ""
 
 
-def _image_problem(pod: Object) -> str:
+def _start_problem(pod: Object) -> str:
     for one in pod["status"].get("containerStatuses") or ():
         waiting = one.get("state", {}).get("waiting", {})
-        if waiting.get("reason") in _NO_IMAGE:
+        if waiting.get("reason") in _NO_START:
             return f"{waiting['reason']}: {waiting.get('message', '')}".removesuffix(": ")
     return ""
 

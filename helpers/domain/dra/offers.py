@@ -67,6 +67,12 @@ def held_memory(claims: Iterable[Manifest], driver: str) -> tuple[HeldMemory, ..
     return tuple(held for claim in claims for held in _held(claim, driver))
 
 
+def claim_pods(claim: Manifest) -> tuple[str, ...]:
+    """Names of the pods that use a claim; they are in its namespace."""
+    users = (claim.get("status") or {}).get("reservedFor") or ()
+    return tuple(one["name"] for one in users if one.get("resource") == "pods")
+
+
 def _cards(item: Manifest) -> Iterator[OfferedCard]:
     spec = item["spec"]
     for device in spec.get("devices") or ():
@@ -85,8 +91,7 @@ def _cards(item: Manifest) -> Iterator[OfferedCard]:
 
 
 def _held(claim: Manifest, driver: str) -> Iterator[HeldMemory]:
-    metadata, status = claim["metadata"], claim.get("status") or {}
-    pods = tuple(one["name"] for one in status.get("reservedFor") or () if one.get("resource") == "pods")
+    metadata, status, pods = claim["metadata"], claim.get("status") or {}, claim_pods(claim)
     for result in ((status.get("allocation") or {}).get("devices") or {}).get("results") or ():
         amount = (result.get("consumedCapacity") or {}).get(naming.MEMORY_CAPACITY)
         if result["driver"] != driver or amount is None:

@@ -12,6 +12,7 @@ from helpers.domain.errors import Problem
 from helpers.domain.estate.base import DnsLabel, DnsSubdomain
 from helpers.domain.estate.budget_alerts import BudgetAlerts, budget_alert_problems
 from helpers.domain.estate.coordinator import SecretKey, VariableName
+from helpers.domain.estate.job_checkpoints import Checkpoints
 from helpers.domain.estate.manager_platform import ManagerPlatform, ProjectPlatform
 from helpers.domain.estate.prices import Prices
 from helpers.domain.estate.texts import HttpUrl
@@ -32,6 +33,9 @@ class Project(ProjectPlatform):
     )
     budget_usd_per_month: Annotated[Decimal, Field(strict=False, gt=0)] | None = Field(
         default=None, description="Spending beyond 80 % of it raises an alert. Absent: no budget."
+    )
+    checkpoints: Checkpoints | None = Field(
+        default=None, description="Where its jobs save their state, in place of the manager's checkpoints."
     )
 
 
@@ -79,6 +83,10 @@ class Manager(ManagerPlatform):
     spot_retries: int = Field(
         default=3, ge=0, le=100, description="How often an interrupted job is tried on spot capacity again."
     )
+    checkpoints: Checkpoints | None = Field(
+        default=None,
+        description="Where jobs save their state, in every project that says nothing else. Absent: they are told none.",
+    )
     audience: str = Field(
         default="", description="The audience that callers' tokens must be meant for; absent: the API server's own."
     )
@@ -110,4 +118,17 @@ def manager_problems(estate: Estate) -> Iterator[Problem]:
             "the scheduler's PodGroup of scheduling.k8s.io/v1alpha2 is in Kubernetes 1.36 alone, and engine: native's"
         )
         yield Problem("manager.scheduler_gangs", "true", rule, "remove it: gangs are let go as a whole anyway")
+    yield from _unreached_stores(block)
     yield from budget_alert_problems(block)
+
+
+def _unreached_stores(block: Manager) -> Iterator[Problem]:
+    """An object store is outside the project, and an isolated project reaches nothing outside but what is named."""
+    if not block.network.isolated or block.network.egress:
+        return
+    for index, project in enumerate(block.projects):
+        place = project.checkpoints or block.checkpoints
+        if place is not None and place.s3 is not None and not project.egress:
+            rule = f"jobs of {project.name} save to the bucket {place.s3.bucket} and reach nothing outside the project"
+            repair = "name the store under manager.network.egress, or the project's egress"
+            yield Problem(f"manager.projects[{index}].egress", "", rule, repair, severity="warning")

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from helpers.domain.estate.budget_alerts import BudgetAlerts
+from helpers.domain.estate.job_checkpoints import Checkpoints
 from helpers.domain.estate.job_priorities import WORDS
 from helpers.domain.estate.manager import Manager, Project
 from helpers.domain.estate.model import Estate
@@ -34,6 +35,7 @@ class ManagerSettings(BaseModel):
     idle_seconds: int = 1800
     aging_hours: float = 4.0
     spot_retries: int = 3
+    checkpoints: Checkpoints | None = None
     audience: str = ""
     tls_secret: str | None = None
     resource: str = ""
@@ -66,6 +68,11 @@ class ManagerSettings(BaseModel):
     def project(self, name: str) -> Project | None:
         """The project of that name; None: it may run no jobs."""
         return next((project for project in self.projects if project.name == name), None)
+
+    def checkpoints_of(self, project: str) -> Checkpoints | None:
+        """Where jobs of `project` save their state; None: wherever they know to."""
+        own = self.project(project)
+        return (own.checkpoints if own is not None else None) or self.checkpoints
 
     def budgets_usd(self) -> dict[str, Decimal]:
         """`{project: what it may spend in a month}` of those that have a budget."""
@@ -107,6 +114,7 @@ def manager_settings(estate: Estate) -> ManagerSettings | None:
         idle_seconds=block.idle_seconds,
         aging_hours=block.aging_hours,
         spot_retries=block.spot_retries,
+        checkpoints=block.checkpoints,
         audience=block.audience,
         tls_secret=block.tls_secret,
         resource=estate.resource,
