@@ -93,8 +93,9 @@ def money(usd: str, *pods: str) -> dict[str, str]:
     return {series(pod): values for pod in pods for series, values in ((spent, usd), (budget, steady(1000)))}
 
 
-# A day of jobs: every 15 s so many more.
-FEW, MANY = "0+0.001x6000", "0+0.01x6000"
+# A day of jobs: every two minutes so many more.
+DAY_STEP_SECONDS, DAY_COUNT = 120, 720
+FEW, MANY, MOST = (f"0+{each}x{DAY_COUNT}" for each in ("0.008", "0.08", "0.8"))
 
 MANAGER_CASES = (
     Case("GPUManagerDown", "silent", {f'{TURN}{{instance="m-0"}}': "0+15x400"}, {"30m": ()}),
@@ -117,25 +118,34 @@ MANAGER_CASES = (
         {"30m": (waits("4h 10m 0s"),)},
     ),
     Case("GPUJobWaitsTooLong", "absent series", {}, {"30m": ()}),
-    Case("GPUJobsFailOften", "silent", {reached("failed"): FEW, reached("completed"): "0+0.1x6000"}, {"23h": ()}),
+    Case(
+        "GPUJobsFailOften",
+        "silent",
+        {reached("failed"): FEW, reached("completed"): MOST},
+        {"23h": ()},
+        DAY_STEP_SECONDS,
+    ),
     Case(
         "GPUJobsFailOften",
         "firing",
         {reached("failed"): MANY, reached("completed"): MANY},
         {"1h": (), "23h": (fails("50%"),)},
+        DAY_STEP_SECONDS,
     ),
     Case(
         "GPUJobsFailOften",
         "duplicate series",
         {reached(status, pod): MANY for status in ("failed", "completed") for pod in ("m-0", "m-1")},
         {"23h": (fails("50%"),)},
+        DAY_STEP_SECONDS,
     ),
-    Case("GPUJobsFailOften", "absent series", {}, {"23h": ()}),
+    Case("GPUJobsFailOften", "absent series", {}, {"23h": ()}, DAY_STEP_SECONDS),
     Case(
         "GPUJobsFailOften",
         "one job that failed",
-        {reached("failed"): "0x100 1x6000", reached("completed"): steady(0, 6000)},
+        {reached("failed"): f"0x12 1x{DAY_COUNT}", reached("completed"): steady(0, DAY_COUNT)},
         {"23h": ()},
+        DAY_STEP_SECONDS,
     ),
     Case(
         "GPUJobsFailOften", "no job ended", {reached("failed"): steady(0), reached("completed"): steady(0)}, {"1h": ()}

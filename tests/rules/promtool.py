@@ -33,15 +33,17 @@ class Firing:
 
 @dataclass(frozen=True)
 class Case:
-    """What Prometheus knows (`{series: values, one every 15 s}`), and what fires at some times.
+    """What Prometheus knows (`{series: values, one a step}`), and what fires at some times.
 
-    `kind` is one of KINDS, or a name of its own; `at` maps promtool's times to what fires then.
+    `kind` is one of KINDS, or a name of its own; `at` maps promtool's times to what fires then. Samples and
+    evaluations are a step apart; a case of a whole day has a longer one, or promtool runs half a minute.
     """
 
     alert: str
     kind: str
     series: Mapping[str, str]
     at: Mapping[str, tuple[Firing, ...]]
+    step_seconds: int = STEP_SECONDS
 
     def __str__(self) -> str:
         return f"{self.alert}: {self.kind}"
@@ -102,7 +104,7 @@ def run_case(promtool: Program, case: Case, rules: Rules, folder: Path) -> subpr
         }
         for at, firing in case.at.items()
     ]
-    interval = f"{STEP_SECONDS}s"
+    interval = f"{case.step_seconds}s"
     series = [{"series": name, "values": values} for name, values in case.series.items()]
     document = {
         "rule_files": ["rules.yaml"],
@@ -120,6 +122,6 @@ def promtool_run(promtool: Program, *arguments: str, folder: Path) -> subprocess
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env={**os.environ, **promtool.env},
     )
