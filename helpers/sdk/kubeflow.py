@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from helpers.domain import names
 from helpers.domain.errors import Problem
-from helpers.domain.jobs.gpus import GPU_TYPES
+from helpers.domain.jobs.gpus import SOLD_SIZES_GB
 from helpers.sdk.gpu_wire import JobRefused
 
 SCHEMA_VERSION = "2.1.0"
@@ -145,12 +145,12 @@ def _command() -> dict[str, list[str]]:
 
 
 def _gpu_type(accelerator: str | None) -> str:
-    words: Mapping[str, str] = {name.upper(): name for name in GPU_TYPES}
+    words: Mapping[str, str] = {name.upper(): name for name in SOLD_SIZES_GB}
     for word in re.split(r"[^A-Z0-9]+", (accelerator or "").upper()):
         if word in words:
             return words[word]
     rule = "an accelerator type that names a GPU, such as A100 or NVIDIA_TESLA_T4"
-    repair = f"set gpu_type to one of: {', '.join(sorted(GPU_TYPES))}"
+    repair = f"set gpu_type: {', '.join(sorted(SOLD_SIZES_GB))}, or another that the estate has a price for"
     raise _refused("task.accelerator_type", accelerator or "", rule, repair)
 
 

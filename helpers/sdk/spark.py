@@ -15,7 +15,7 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from helpers.domain.errors import Problem
-from helpers.domain.jobs.gpus import GPU_TYPES, mib_of_gb
+from helpers.domain.jobs.gpus import SOLD_SIZES_GB, mib_of_gb
 from helpers.domain.quantity import Quantity
 from helpers.sdk.gpu_wire import JobRefused
 
@@ -35,7 +35,8 @@ class SparkRapids:
     Attributes:
         image: The executors' image, with Spark and RAPIDS.
         project_id: The namespace; its quota holds for the executors.
-        gpu_type, gpu_memory_gb: The card, where the pool must fit into a part of it.
+        gpu_type, gpu_memory_gb: The card, where the pool must fit into a part of it. Of a card that only the
+            estate knows both are told.
         executors: How many; with `most_executors` Spark itself goes up to that and down again.
         cores: Of each executor; so many tasks share its GPU.
         gpu_memory_mib: MiB of a shared card for each executor; `mib_resource` counts them. Absent: a whole card.
@@ -101,16 +102,15 @@ class SparkRapids:
 
     @property
     def _physical_mib(self) -> int:
-        sizes_gb = sorted(GPU_TYPES[self.gpu_type])
-        return mib_of_gb(self.gpu_memory_gb or sizes_gb[0])
+        return mib_of_gb(self.gpu_memory_gb or SOLD_SIZES_GB[self.gpu_type][0])
 
     def _pool_ratio(self) -> str:
         return _ratio_text((self.gpu_memory_mib or 0) - RESERVE_MIB, self._physical_mib)
 
     def _problems(self) -> list[Problem]:
-        if self.gpu_type not in GPU_TYPES:
-            known = ", ".join(sorted(GPU_TYPES))
-            return [Problem("gpu_type", self.gpu_type, "a GPU type that is known", f"use one of: {known}")]
+        if self.gpu_type not in SOLD_SIZES_GB and self.gpu_memory_mib is not None and self.gpu_memory_gb is None:
+            rule = f"a card whose size is known: {', '.join(sorted(SOLD_SIZES_GB))}"
+            return [Problem("gpu_type", self.gpu_type, rule, "set gpu_memory_gb, the card's memory as it is sold")]
         counts = {place: getattr(self, place) for place in ("executors", "cores", "concurrent_gpu_tasks")}
         found = [
             Problem(place, str(count), "at least 1", f"raise {place}") for place, count in counts.items() if count < 1

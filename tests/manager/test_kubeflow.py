@@ -108,8 +108,10 @@ def test_values_of_the_run_are_refused_with_the_way_out(task: SimpleNamespace) -
 
 def test_a_task_that_names_no_gpu_is_refused(task: SimpleNamespace) -> None:
     task.container_spec.resources.accelerator_type = "nvidia.com/gpu"
-    with pytest.raises(JobRefused, match="set gpu_type to one of: A100"):
+    with pytest.raises(JobRefused, match=r"set gpu_type: A100, .*, or another that the estate has a price for"):
         job_of_task(task, project_id="vision")
+    task.container_spec.resources.accelerator_type = "nvidia-l4"
+    assert job_of_task(task, project_id="vision")["gpu_requirements"]["gpu_type"] == "L4"
     assert job_of_task(task, project_id="vision", gpu_type="T4")["gpu_requirements"]["gpu_type"] == "T4"
     with pytest.raises(JobRefused, match="a task that runs a container"):
         job_of_task(SimpleNamespace(container_spec=None), project_id="vision")

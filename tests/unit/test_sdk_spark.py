@@ -51,5 +51,13 @@ def test_all_that_cannot_be_is_said_at_once() -> None:
     assert [problem.path for problem in refused.value.problems] == [
         "cores", "most_executors", "mib_resource", "gpu_memory_mib",
     ]  # fmt: skip
-    with pytest.raises(JobRefused, match="use one of: A100"):
-        SparkRapids(**BASE, gpu_type="V100")
+
+
+def test_a_card_that_only_the_estate_knows_needs_its_size_where_a_part_of_it_is_asked_for() -> None:
+    part: dict[str, Any] = {"gpu_memory_mib": 12288, "mib_resource": "example.com/gpumem"}
+    assert SparkRapids(**BASE, gpu_type="RTX3090").settings()["spark.executor.resource.gpu.amount"] == "1"
+    with pytest.raises(JobRefused, match=r"gpu_type = RTX3090: a card whose size is known: A100, .*; set gpu_memory_gb"):
+        SparkRapids(**BASE, gpu_type="RTX3090", **part)
+    told = SparkRapids(**BASE, gpu_type="RTX3090", gpu_memory_gb=24, **part)
+    assert Decimal(told.settings()["spark.rapids.memory.gpu.maxAllocFraction"]) < Decimal("0.5")
+    assert SparkRapids(**BASE, gpu_type="L4", **part).settings() == told.settings()  # sold with 24 GB as well

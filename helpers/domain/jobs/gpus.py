@@ -40,6 +40,10 @@ def card_sizes(prices: Prices) -> dict[str, tuple[int, ...]]:
     return {gpu_type: tuple(sorted(sizes)) for gpu_type, sizes in found.items()}
 
 
+SOLD_SIZES_GB = card_sizes(Prices())
+"""Of the cards that every estate knows: who has no estate at hand asks here. An estate may have others."""
+
+
 def mib_of_gb(size_gb: int) -> Mib:
     """MiB of a card that is sold as `size_gb` GB."""
     return size_gb * MIB_PER_GB
