@@ -56,7 +56,9 @@ def test_all_that_cannot_be_is_said_at_once() -> None:
 def test_a_card_that_only_the_estate_knows_needs_its_size_where_a_part_of_it_is_asked_for() -> None:
     part: dict[str, Any] = {"gpu_memory_mib": 12288, "mib_resource": "example.com/gpumem"}
     assert SparkRapids(**BASE, gpu_type="RTX3090").settings()["spark.executor.resource.gpu.amount"] == "1"
-    with pytest.raises(JobRefused, match=r"gpu_type = RTX3090: a card whose size is known: A100, .*; set gpu_memory_gb"):
+    with pytest.raises(
+        JobRefused, match=r"gpu_type = RTX3090: a card whose size is known: A100, .*; set gpu_memory_gb"
+    ):
         SparkRapids(**BASE, gpu_type="RTX3090", **part)
     told = SparkRapids(**BASE, gpu_type="RTX3090", gpu_memory_gb=24, **part)
     assert Decimal(told.settings()["spark.rapids.memory.gpu.maxAllocFraction"]) < Decimal("0.5")
