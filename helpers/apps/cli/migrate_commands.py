@@ -107,7 +107,8 @@ def _execute(
     from helpers.adapters.logging_ import JsonLog
     from helpers.adapters.process import installed_version
     from helpers.rendering.render import render
-    from helpers.services.migrate import ToClaims, back_to_number
+    from helpers.services.migrate import ToClaims
+    from helpers.services.migrate_back import back_to_number
     from helpers.services.migrate_hands import Hands
     from helpers.services.migrate_objects import Changes
 
