@@ -97,6 +97,10 @@ class ToClaims:
                 self._hands.say(move.text())
                 self._move(facts, move)
         self._keep_out()
+        for tenant in self._target.tenants:
+            if tenant.node == self._kind:
+                # One that an API server made by an old rule, or a DaemonSet's of a run that was broken off.
+                end_pods_made_too_early(self._hands, self._target, tenant)
         self._hands.say(f"{self._kind}: every tenant has its budget by claim")
         if left := numbered_pods(self._cluster, self._target, self._kind):
             pods = ", ".join(map(str, left))

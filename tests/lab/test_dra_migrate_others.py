@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from helpers.ports.cluster import ObjectRef
 from helpers.rendering.estate_file import parse_estate
 from helpers.rendering.render import render
 from lab.cluster import Lab, LabNode
-from lab.pod_life.behaviour import TERMINATE_AFTER_SECONDS
 from lab.waiting import wait_for
 from tests.lab.dra_scene import Watcher, cards_of, ground_by_number, owned_deployment, phases, publish, remove_ground
 
@@ -119,12 +119,20 @@ def cluster(lab: Lab, estate: Estate) -> Iterator[KubernetesCluster]:
     for node in NODES:
         publish(cluster, node, [CARD_MIB], ["Tesla T4"])
     # As its owner has it, who knows of no budget; made when its policy holds.
-    cluster.apply(owned_deployment(NAMESPACE, "admitted", "main", on_nodes), field_manager="owner")
+    admitted = owned_deployment(NAMESPACE, "admitted", "main", on_nodes)
+    wait_for(partial(gets_the_number, cluster, admitted["spec"]["template"]))
+    cluster.apply(admitted, field_manager="owner")
     yield cluster
     for kind in ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"):
         lab.api().delete(f"/apis/admissionregistration.k8s.io/v1/{kind}/gpumem-tenant-admitted")
     remove_ground(lab, estate, NODES[0], NAMESPACE)
     lab.node_remove(NODES[1])
+
+
+def gets_the_number(cluster: KubernetesCluster, template: dict[str, Any]) -> bool:
+    metadata = {"name": "probe", "namespace": NAMESPACE, "labels": template["metadata"]["labels"]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+    return NUMBER in json.dumps(cluster.create(pod, field_manager="test", dry_run=True)["spec"])
 
 
 def migrate(lab: Lab, estate_file: Path, to: str, *more: str, wait: str = "60") -> int:
@@ -149,24 +157,27 @@ def by_claim(cluster: KubernetesCluster) -> list[str]:
 
 @contextmanager
 def old_watch(lab: Lab, cluster: KubernetesCluster, estate: Estate, tmp_path: Path) -> Iterator[None]:
-    """The real watch as a process with its account's rights, which ends 3 s after its Deployment; then its pod goes."""
+    """The real watch as a process with its account's rights, which ends 3 s after its Deployment."""
     settings = tmp_path / "capacity.json"
     settings.write_text(capacity_settings(estate).to_json())
     account = lab.service_account_kubeconfig(SYSTEM, names.CAPACITY_SERVICE_ACCOUNT)
     command = [str(Path(sys.executable).parent / "gpumem"), "capacity", "watch", "--settings", str(settings)]
     command += ["--metrics-address", "", "--namespace", SYSTEM, "--kubeconfig", str(account)]
     lab.spawn(WATCH, command)
-    pods = f"/api/v1/namespaces/{SYSTEM}/pods"
     lease = ObjectRef("coordination.k8s.io/v1", "Lease", names.CAPACITY_LEASE, SYSTEM)
     wait_for(lambda: bool((cluster.get(lease) or {"spec": {}})["spec"].get("holderIdentity")))
-    (name,) = [pod for pod in phases(cluster, SYSTEM) if pod.startswith("gpumem-capacity-watch")]
-    lab.api().patch(f"{pods}/{name}", {"metadata": {"annotations": {TERMINATE_AFTER_SECONDS: "25"}}})
+    pods = f"/api/v1/namespaces/{SYSTEM}/pods"
+    container = {"name": "capacity", "image": "registry.example.com/gpumem:0.1.0"}
+    # The process's pod, which no node takes: it ends when the process has ended, and not sooner.
+    spec = {"serviceAccountName": names.CAPACITY_SERVICE_ACCOUNT, "schedulerName": "none", "containers": [container]}
+    lab.api().post(pods, {"metadata": {"name": "old-watch"}, "spec": spec})
+    deployment = ObjectRef("apps/v1", "Deployment", "gpumem-capacity-watch", SYSTEM)
 
     def end_later() -> None:
-        wait_for(lambda: "deletionTimestamp" in lab.api().get(f"{pods}/{name}")["metadata"])
+        wait_for(lambda: cluster.get(deployment) is None)
         time.sleep(3)
         lab.stop(WATCH)
-        lab.api().delete(f"{pods}/{name}", {"gracePeriodSeconds": 0})
+        lab.api().delete(f"{pods}/old-watch")
 
     thread = threading.Thread(target=end_later)
     thread.start()
@@ -191,7 +202,9 @@ def test_all_move_although_the_old_watch_lives_on(
     with old_watch(lab, cluster, estate, tmp_path), Watcher(lab, NAMESPACE, NUMBER) as watcher:
         assert migrate(lab, estate_file, "dra") == 0
     said = capsys.readouterr().out
-    assert "still keeps the number of t4" in said
+    assert f"waiting: pod {SYSTEM}/old-watch" in said
+    assert said.count("number taken off") == 2, "once a node: nobody wrote it again"
+    assert "admitted (2500 MiB): 1 pod stops" in said
     assert "t4: every tenant has its budget by claim\n" in said
     assert numbers(cluster) == [None, None]
     wait_for(lambda: running(cluster) == by_claim(cluster) == ["admitted", "every", "every"])
