@@ -5,6 +5,8 @@ A number says nothing about cards, so no claim may be left on the kind's cards w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from helpers.domain.budget import budget_fields
 from helpers.domain.capacity import capacity_settings
 from helpers.domain.dra.claims import driver_of
@@ -32,7 +34,10 @@ def back_to_number(hands: Hands, target: Estate, kind: str, changes: Changes) ->
         ClusterError: the API refused or did not answer.
     """
     facts = tenant_facts(hands.cluster, target, kind)
-    _preflight(hands.cluster, target, kind, facts, changes)
+    # What would be refused is refused before anything is stopped.
+    for one in facts:
+        changes.refuse_webhook(one.tenant)
+    refuse_strangers(hands.cluster, target, kind, facts)
     for one in facts:
         if stops(one):
             stop(hands, target, one.tenant)
@@ -72,10 +77,8 @@ def claims_left(cluster: Cluster, target: Estate, kind: str) -> tuple[HeldMemory
     )
 
 
-def _preflight(cluster: Cluster, target: Estate, kind: str, facts: tuple[TenantFacts, ...], changes: Changes) -> None:
-    """What would be refused is refused before anything is stopped."""
-    for one in facts:
-        changes.refuse_webhook(one.tenant)
+def refuse_strangers(cluster: Cluster, target: Estate, kind: str, facts: Sequence[TenantFacts]) -> None:
+    """Raises CheckFailed where a claim that is none of these tenants' has memory of the kind's cards."""
     mine, label = {one.tenant.name for one in facts}, f"{target.label_prefix}/tenant"
     strange = tuple(one for one in claims_left(cluster, target, kind) if one.labels.get(label) not in mine)
     if strange:

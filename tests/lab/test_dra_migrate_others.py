@@ -202,11 +202,11 @@ def test_all_move_although_the_old_watch_lives_on(
     with old_watch(lab, cluster, estate, tmp_path), Watcher(lab, NAMESPACE, NUMBER) as watcher:
         assert migrate(lab, estate_file, "dra") == 0
     said = capsys.readouterr().out
+    assert numbers(cluster) == [None, None]
     assert f"waiting: pod {SYSTEM}/old-watch" in said
     assert said.count("number taken off") == 2, "once a node: nobody wrote it again"
     assert "admitted (2500 MiB): 1 pod stops" in said
     assert "t4: every tenant has its budget by claim\n" in said
-    assert numbers(cluster) == [None, None]
     wait_for(lambda: running(cluster) == by_claim(cluster) == ["admitted", "every", "every"])
     assert "gated: given back to its gate" in said.replace("tenant gated: Deployment dra-rest/", "")
     assert watcher.highest_mib <= 2 * CARD_MIB
@@ -231,6 +231,9 @@ def test_back_is_refused_while_a_stranger_has_a_claim_and_then_moves_all(
     api.post(pods, {"metadata": {"name": "guest"}, "spec": spec})
     wait_for(lambda: phases(cluster, SYSTEM)["guest"] == "Running")
 
+    where = ["-f", str(estate_file), "--kubeconfig", str(lab.kubeconfig)]
+    assert run(["migrate", "--to", "extendedResource", *where]) == 1, "the plan says so, too"
+    assert f"{SYSTEM}/mine (5000 MiB of dra-rest-" in capsys.readouterr().err
     assert migrate(lab, estate_file, "extendedResource", wait="2") == 1
     refused = capsys.readouterr()
     assert f"{SYSTEM}/mine (5000 MiB of dra-rest-" in refused.err

@@ -92,7 +92,8 @@ def test_a_number_beside_claims_keeps_it_closed(cluster: FakeCluster) -> None:
     cluster.write(ObjectRef("v1", "Node", "gpu-0"), {"status": {"capacity": {RESOURCE: "48k"}}}, subresource="status")
     (message,) = messages(cluster, claims_alone())
     assert message == (
-        f"node gpu-0: still shows {RESOURCE}: 48000 MiB, wanted no number beside claims (gpumem migrate --to dra)"
+        f"node gpu-0: still shows {RESOURCE}: 48000 MiB, "
+        "wanted no number beside claims (gpumem migrate --to dra, or what gpumem doctor prints)"
     )
     cluster.write(ObjectRef("v1", "Node", "gpu-0"), {"status": {"capacity": {RESOURCE: "0"}}}, subresource="status")
     assert messages(cluster, claims_alone()) == [], "0 lets nobody in"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from helpers.domain.capacity import CapacitySettings, ClaimNode, NodeFacts, NodeKind, Shortfall
 from helpers.domain.dra.offers import HeldMemory, OfferedCard
 
+_NO_NUMBER = "no number beside claims (gpumem migrate --to dra, or what gpumem doctor prints)"
 _CLAIMS_ALONE = "claims alone (gpumem migrate --to dra)"
 
 
@@ -62,7 +63,7 @@ def numbers_shown(settings: CapacitySettings, nodes: Sequence[NodeFacts]) -> tup
         shown_mib = max(node.capacity_mib or 0, node.allocatable_mib or 0)
         if shown_mib:
             shown = f"still shows {settings.resource}: {shown_mib} MiB"
-            found.append(Shortfall(f"node {node.name}", shown, "no number beside claims (gpumem migrate --to dra)"))
+            found.append(Shortfall(f"node {node.name}", shown, _NO_NUMBER))
     return tuple(found)
 
 
