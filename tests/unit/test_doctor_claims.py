@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,12 +13,14 @@ from helpers.domain.doctor.cards import budgets_mixed, number_beside_claims, off
 from helpers.domain.doctor.facts import DoctorFacts, NodeSeen, ObjectName, PodSeen
 from helpers.domain.doctor.finding import Finding, Severity
 from helpers.domain.doctor.nodes import capacity, node_there, plugin_config_selected
+from helpers.domain.doctor.objects import objects
 from helpers.domain.doctor.pods import uncounted, waiting
 from helpers.domain.doctor.rules import diagnose
 from helpers.domain.doctor.workloads import workloads
 from helpers.domain.dra.naming import DRIVER
 from helpers.domain.dra.offers import HeldMemory, OfferedCard
 from helpers.domain.estate.model import Estate
+from helpers.rendering.render import render
 from helpers.services.doctor_reading import asking_claims, node_seen, pod_seen
 from tests.synth.estates import on_both_backends, on_claims
 
@@ -344,3 +347,20 @@ def test_two_owners_of_one_claim_are_told() -> None:
     assert (found.id, found.severity) == ("budget-two-owners", Severity.WARNING)
     assert "the claim is owned by gpumem-budget and helm" in found.evidence
     assert "not gpumem-budget" in found.fix
+
+
+def test_a_template_that_asks_for_something_else_than_its_name_says_is_made_anew() -> None:
+    (wanted,) = [
+        item.manifest
+        for item in render(on_claims()).objects
+        if item.kind == "ResourceClaimTemplate" and item.manifest["metadata"]["name"] == "gpumem-ollama-16000"
+    ]
+    found = copy.deepcopy(dict(wanted))
+    request = found["spec"]["spec"]["devices"]["requests"][0]["exactly"]
+    request["capacity"]["requests"]["memory"] = "8000Mi"
+    name = ObjectName("ResourceClaimTemplate", "ai", "gpumem-ollama-16000")
+    assert list(objects(facts(wanted={name: wanted}, objects={name: wanted}))) == []
+    (one,) = objects(facts(wanted={name: wanted}, objects={name: found}))
+    assert (one.id, one.severity) == ("claim-template-differs", Severity.ERROR)
+    assert "memory is 8000Mi; the estate says 16000Mi" in one.evidence
+    assert one.command.startswith("kubectl -n ai delete resourceclaimtemplate gpumem-ollama-16000 && ")
