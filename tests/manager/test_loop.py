@@ -340,9 +340,25 @@ def test_a_job_with_a_hook_is_told_every_quarter_of_an_hour(bench: ManagerBench)
     for _ in range(4):
         bench.turn(450)
     assert bench.engine.done("checkpoint") == [job_id, job_id]
-    bench.engine.told = False
+    bench.engine.told_at = lambda: None
     bench.turn(900)
     assert bench.history(job_id).count("checkpoint") == 2
+
+
+def test_what_pods_were_told_is_noted_when_they_have_answered(bench: ManagerBench) -> None:
+    """The state is as old as the asking, however late the turn that hears of the answers."""
+    job_id = running(bench, checkpoint={"signal": "SIGUSR1"})
+    bench.engine.told_at = lambda: None
+    bench.turn(900)
+    asked_at = bench.clock.now_at()
+    assert bench.job(job_id).checkpoint_at is None
+    bench.engine.told_at = lambda: asked_at
+    bench.turn(30)
+    assert bench.job(job_id).checkpoint_at == asked_at
+    bench.turn(869)
+    assert bench.history(job_id).count("checkpoint") == 1
+    bench.turn(1)
+    assert len(bench.engine.done("checkpoint")) == 3
 
 
 def test_the_loop_goes_on_after_a_failed_turn(bench: ManagerBench) -> None:
