@@ -12,19 +12,20 @@ Every act is one request that may be done twice:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from helpers.adapters.job_engines.cards import CONTROLLER_UID, Cards, trimmed_node
 from helpers.adapters.job_engines.checkpoints import Askings, CheckpointHooks
 from helpers.adapters.job_engines.documents import API_VERSION, KIND, JobDocuments
-from helpers.adapters.job_engines.observing import disruption_of, observed, trimmed_job, trimmed_pod
+from helpers.adapters.job_engines.observing import disruption_of, observed, trimmed_job, trimmed_pod, unmade_count
 from helpers.adapters.job_engines.watched import Wanted, WatchedObjects, by_label
 from helpers.domain import names
 from helpers.domain.errors import ClusterError, Conflict, NotFound
 from helpers.domain.jobs.gpus import CardKind, Pool
 from helpers.domain.jobs.job import Job
-from helpers.domain.jobs.observation import JobObservation
+from helpers.domain.jobs.observation import JobObservation, Phase
 from helpers.domain.jobs.ordering import Waiting, ordered
 from helpers.domain.jobs.places import SPOT
 from helpers.domain.jobs.room import Seats, lacking_count
@@ -72,6 +73,7 @@ class JobObjects:
         self._cluster = cluster
         self._events = events
         self._clock = clock
+        self._log = log
         self._dry_run = dry_run
         self.documents = JobDocuments(settings)
         self.cards = Cards(settings)
@@ -150,15 +152,40 @@ class JobObjects:
         prefix = self._settings.label_prefix
         return all(said.get(names.job_annotation(prefix, what)) == value for what, value in wanted.items())
 
-    def observe(self) -> dict[str, JobObservation]:
-        """`{job_id: what is seen}`."""
+    def observe(self, *, queues_pods: bool = False) -> dict[str, JobObservation]:
+        """`{job_id: what is seen}`. `queues_pods`: pods without a node wait in a queue."""
         jobs, pods = self.jobs.all(), by_label(self.pods.all(), CONTROLLER_UID)
         label, now_at = names.job_label(self._settings.label_prefix), self._clock.now_at()
-        return {
-            job["metadata"]["labels"][label]: observed(job, pods.get(uid, ()), now_at, self._disruptions.get(uid, ""))
-            for job in jobs
-            for uid in [job["metadata"]["uid"]]
-        }
+        seen = {}
+        for job in jobs:
+            uid = job["metadata"]["uid"]
+            mine, why = pods.get(uid, ()), self._disruptions.get(uid, "")
+            found = observed(job, mine, now_at, why, queues_pods=queues_pods)
+            if found.hopeless and unmade_count(job, mine, now_at):
+                found = self._unmade(job, found)
+            seen[job["metadata"]["labels"][label]] = found
+        return seen
+
+    def _unmade(self, job: Object, found: JobObservation) -> JobObservation:
+        """Pods that the API server does not take: with its words, and whether the job may be tried again."""
+        said = self._refusal_of_pods(job)
+        text = f"{found.reason}: {said or 'no Event says why'}"
+        if "exceeded quota" in said:
+            # As with a node that is full: others may use the cards while it waits until the quota is not.
+            return replace(found, phase=Phase.PREEMPTED, reason=text, hopeless=False)
+        return replace(found, reason=text)
+
+    def _refusal_of_pods(self, job: Object) -> str:
+        """Of the newest Event of the Job's controller; a Job has no condition that would say it."""
+        namespace, uid = job["metadata"]["namespace"], job["metadata"]["uid"]
+        wanted = f"involvedObject.uid={uid},reason=FailedCreate"
+        try:
+            events = self._cluster.list(ObjectRef("v1", "Event", "", namespace), field_selector=wanted)
+        except ClusterError as error:
+            self._log.warning("events_not_read", job=job["metadata"]["name"], namespace=namespace, reason=str(error))
+            return ""
+        newest = max(events, key=lambda event: str(event.get("lastTimestamp") or ""), default={})
+        return str(newest.get("message", ""))
 
     def _pod(self, pod: Manifest) -> dict[str, Any]:
         found = trimmed_pod(pod)
