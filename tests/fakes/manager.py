@@ -123,7 +123,7 @@ class ManagerBench:
         self.engine = FakeEngine()
         self.clock, self.log, self.leadership = FakeClock(), FakeLog(), FakeLeadership()
         self.metrics, self.utilisation = FakeManagerMetrics(), FakeUtilisation()
-        self.purse = Purse(settings.prices)
+        self.purse = Purse(settings.prices, settings.physical_mib())
         self.numbers = 0
         self.desk = JobDesk(self.store, self.engine, settings, self.purse, self.clock, self._id)
         self.board = QueueBoard(self.store, self.engine, settings, self.clock, self.log)
