@@ -91,9 +91,12 @@ class Follower:
     def _write(self, job: Job, found: JobObservation) -> bool:
         changes: list[Change] = []
         now_at = self.clock.now_at()
-        for status in steps_to(job.status, found):
+        steps = steps_to(job.status, found)
+        for number, status in enumerate(steps, 1):
+            # What was missed on the way was reached when its pods had their GPUs, and not at the end.
+            reached_at = found.at if number == len(steps) else found.bound_at or found.at
             # The cluster's clock has whole seconds, so that a thing may seem to end before it began.
-            at = max(found.at or now_at, changes[-1].at if changes else job.started_at or job.queued_at)
+            at = max(reached_at or now_at, changes[-1].at if changes else job.started_at or job.queued_at)
             outbox = OutboxAction.REMOVE if status is JobStatus.FAILED and found.hopeless else None
             reason = found.reason or f"seen {found.phase}"
             change = self.purse.billed(step(job, status, min(at, now_at), reason, outbox=outbox))

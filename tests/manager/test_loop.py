@@ -189,6 +189,42 @@ def test_what_was_missed_while_nobody_looked_is_written_down(bench: ManagerBench
     assert bench.job(job_id).reason == "exit code 3"
 
 
+@pytest.mark.parametrize("was", [S.QUEUED, S.PROVISIONING])
+@pytest.mark.parametrize(
+    ("phase", "ended"), [(Phase.SUCCEEDED, "completed"), (Phase.FAILED, "failed"), (Phase.PREEMPTED, "preempted")]
+)
+def test_what_ran_while_nobody_looked_is_paid_for(
+    bench: ManagerBench, was: JobStatus, phase: Phase, ended: str
+) -> None:
+    bench.engine.itself = was is S.QUEUED
+    job_id = bench.submit(preemptible=True)
+    bench.turn()
+    bench.turn()
+    assert bench.job(job_id).status is was
+    begun_at = bench.clock.now_at()
+    half, hour = timedelta(minutes=30), timedelta(hours=1)
+    bench.engine.jobs[job_id] = JobObservation(phase, "seen late", begun_at + hour, bound_at=begun_at + half)
+    bench.loop = bench.new_loop()
+    bench.turn(7200)
+    job = bench.job(job_id)
+    assert bench.history(job_id) == ["submitted", "queued", "provisioning", "running", ended]
+    assert (job.held_seconds, job.first_started_at) == (1800, begun_at + half)
+    assert job.cost_usd == Decimal("0.5146")  # half an hour of an A100's spot price
+    now_at = bench.clock.now_at()
+    (held,) = bench.store.held(["vision"], now_at - timedelta(days=1), now_at)
+    assert (held.from_at, held.to_at) == (begun_at + half, begun_at + hour)
+
+
+def test_a_run_of_which_nobody_knows_how_long_it_took_says_nothing_of_the_next(bench: ManagerBench) -> None:
+    job_id = bench.submit()
+    bench.turn()
+    ended_at = bench.clock.now_at()
+    bench.engine.jobs[job_id] = JobObservation(Phase.SUCCEEDED, "its pods are gone", ended_at)
+    bench.turn(7200)
+    assert (bench.job(job_id).status, bench.job(job_id).held_seconds) == (S.COMPLETED, 0)
+    assert bench.store.finished_runs(9) == []
+
+
 def test_a_job_cancelled_while_its_objects_are_made_leaves_none(bench: ManagerBench) -> None:
     job_id = bench.submit()
 
