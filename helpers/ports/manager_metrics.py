@@ -77,6 +77,9 @@ class ManagerMetrics(Protocol):
 class JobUtilisation(Protocol):
     """What jobs do with their GPUs, as it was measured."""
 
-    def samples(self, job_ids: Sequence[str]) -> Mapping[str, Sequence[Sample]]:
-        """`{job_id: samples, oldest first}`; a job that nobody measured is missing."""
+    def samples(self, workers: Mapping[str, int]) -> Mapping[str, Sequence[Sample]]:
+        """`{job_id: samples, oldest first}` of the jobs in `workers`, `{job_id: how many it has}`.
+
+        A job that nobody measured is missing; an instant at which a worker was not measured is unknown.
+        """
         ...

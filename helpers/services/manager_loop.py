@@ -218,7 +218,7 @@ class ManagerLoop:
         samples: Mapping[str, Sequence[Sample]] = {}
         if self._ports.utilisation is not None:
             try:
-                samples = self._ports.utilisation.samples([row.job_id for row in rows])
+                samples = self._ports.utilisation.samples({row.job_id: row.demand.workers for row in rows})
             except DependencyError as error:
                 self._ports.log.warning("utilisation_not_read", reason=str(error))
         for row in rows:

@@ -108,8 +108,8 @@ class FakeUtilisation:
     def __init__(self) -> None:
         self.measured: dict[str, Sequence[Sample]] = {}
 
-    def samples(self, job_ids: Sequence[str]) -> Mapping[str, Sequence[Sample]]:
-        return {job_id: self.measured[job_id] for job_id in job_ids if job_id in self.measured}
+    def samples(self, workers: Mapping[str, int]) -> Mapping[str, Sequence[Sample]]:
+        return {job_id: self.measured[job_id] for job_id in workers if job_id in self.measured}
 
 
 class ManagerBench:
