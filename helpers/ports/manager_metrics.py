@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Protocol
 
@@ -63,6 +63,10 @@ class ManagerMetrics(Protocol):
 
     def alerts_failing(self, channels: frozenset[str]) -> None:
         """By which channels a message is due that could not be delivered at the last look."""
+        ...
+
+    def unread(self, projects: Collection[str]) -> None:
+        """Projects whose objects the cluster does not let the manager read."""
         ...
 
     def turned(self, at_seconds: float, failed_count: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -50,8 +50,14 @@ class Follower:
     # Of jobs that another leader let go nothing is known, and their time to a GPU is not counted.
     _let_go_at: dict[str, datetime] = field(default_factory=dict)
 
-    def concerns(self, row: QueueRow, seen: Mapping[str, JobObservation]) -> bool:
-        """Whether there may be something to do about it; for nearly all of a long queue there is not."""
+    def concerns(self, row: QueueRow, seen: Mapping[str, JobObservation], unread: Collection[str] = ()) -> bool:
+        """Whether there may be something to do about it; for nearly all of a long queue there is not.
+
+        Nothing is known of jobs of an `unread` project: they are not away.
+        """
+        if row.project_id in unread:
+            self._away_since_seconds.pop(row.job_id, None)
+            return False
         found = seen.get(row.job_id)
         if found is None:
             return row.status is not JobStatus.PENDING  # the outbox makes those

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class FakeManagerMetrics:
         self.spent_usd: Mapping[str, Decimal] = {}
         self.alerts: Counter[tuple[str, str]] = Counter()
         self.failing_channels: frozenset[str] = frozenset()
+        self.unread_projects: frozenset[str] = frozenset()
 
     def leads(self, leads: bool) -> None:
         self.leading = leads
@@ -94,6 +95,9 @@ class FakeManagerMetrics:
 
     def alerts_failing(self, channels: frozenset[str]) -> None:
         self.failing_channels = channels
+
+    def unread(self, projects: Collection[str]) -> None:
+        self.unread_projects = frozenset(projects)
 
     def turned(self, at_seconds: float, failed_count: int) -> None:
         pass

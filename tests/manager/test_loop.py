@@ -225,6 +225,33 @@ def test_a_run_of_which_nobody_knows_how_long_it_took_says_nothing_of_the_next(b
     assert bench.store.finished_runs(9) == []
 
 
+def test_jobs_of_a_project_that_cannot_be_read_are_left_as_they_are(bench: ManagerBench) -> None:
+    theirs, preempted = running(bench, project_id="text"), running(bench, project_id="text", preemptible=True)
+    bench.engine.see(preempted, Phase.PREEMPTED, "its node went")
+    del bench.engine.jobs[theirs]  # away for a moment, as far as anybody knows
+    bench.turn(20)
+    ours = bench.submit()
+    bench.engine.jobs.clear()
+    bench.engine.unreadable = {"text": "list Job text: 403"}
+    for _ in range(4):
+        bench.turn(3600)
+    assert bench.job(theirs).status is S.RUNNING
+    assert bench.job(preempted).status is S.PREEMPTED
+    assert bench.job(ours).status is S.PROVISIONING
+    assert bench.metrics.unread_projects == {"text"}
+    (line,) = bench.log.of("project_not_read")
+    assert line == {"namespace": "text", "reason": "list Job text: 403"}
+    # Read again: what was away before is not away for hours now.
+    bench.engine.unreadable = {}
+    bench.turn()
+    assert bench.job(theirs).status is S.RUNNING
+    assert bench.metrics.unread_projects == frozenset()
+    assert bench.log.of("project_read_again") == [{"namespace": "text"}]
+    bench.engine.see(theirs, Phase.SUCCEEDED)
+    bench.turn()
+    assert bench.job(theirs).status is S.COMPLETED
+
+
 def test_a_job_cancelled_while_its_objects_are_made_leaves_none(bench: ManagerBench) -> None:
     job_id = bench.submit()
 

@@ -151,11 +151,17 @@ class JobObjects:
         """`{job_id: what is seen}`."""
         jobs, pods = self.jobs.all(), by_label(self.pods.all(), CONTROLLER_UID)
         label, now_at = names.job_label(self._settings.label_prefix), self._clock.now_at()
+        unread = self.unread()
         return {
             job["metadata"]["labels"][label]: observed(job, pods.get(uid, ()), now_at, self._disruptions.get(uid, ""))
             for job in jobs
+            if job["metadata"]["namespace"] not in unread
             for uid in [job["metadata"]["uid"]]
         }
+
+    def unread(self) -> dict[str, str]:
+        """`{project: why}` of those whose objects cannot be read; `observe` says nothing of their jobs."""
+        return self.pods.unread() | self.jobs.unread()
 
     def _pod(self, pod: Manifest) -> dict[str, Any]:
         found = trimmed_pod(pod)
@@ -254,6 +260,10 @@ class JobEngineBase:
     def observe(self) -> Mapping[str, JobObservation]:
         """What is seen of every job."""
         return self._objects.observe()
+
+    def unread(self) -> Mapping[str, str]:
+        """Which projects cannot be read, and why."""
+        return self._objects.unread()
 
     def capacity(self) -> Mapping[Pool, int]:
         """What the nodes have, and would have; nothing where the estate's nodes are not known."""
