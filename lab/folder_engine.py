@@ -67,6 +67,10 @@ class FolderEngine:
         """Every file is a job that is held."""
         return {path.name: _HELD for path in self._objects.iterdir()}
 
+    def unread(self) -> Mapping[str, str]:
+        """None: it has no namespaces."""
+        return {}
+
     def lets_go_itself(self) -> bool:
         """It does not."""
         return False

@@ -137,7 +137,7 @@ class LabManager:
         store: JobStore = SqlJobStore(self._database)
         self.store = wrap_store(store) if wrap_store is not None else store
         self.metrics = PrometheusManagerMetrics(new_registry(names.MANAGER_COMPONENT, "lab"))
-        purse = Purse(settings.prices)
+        purse = Purse(settings.prices, settings.physical_mib())
         self.desk = JobDesk(self.store, engine, settings, purse, self.clock)
         ports = ManagerPorts(self.store, engine, leadership or AlwaysLeads(), self.metrics, self.clock, log)
         self.loop = ManagerLoop(ports, settings, purse, lambda: False)

@@ -1,14 +1,16 @@
 """What jobs do with their GPUs, from Prometheus: the project's own exporter, or NVIDIA's DCGM exporter.
 
 Both know whose a card is by the processes or the pods on it. A job that has no process on its card yet is
-not measured, and what is not measured is not idle; on a shared card it is as busy as the card.
+not measured, and what is not measured is not idle: nor is a job with a worker that is not measured, which
+may be the busy one. On a shared card a job is as busy as the card.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from helpers.domain.errors import DependencyError
@@ -39,8 +41,8 @@ class PrometheusUtilisation:
         self._asked_seconds: float | None = None
         self._by_pod: dict[str, list[Sample]] = {}
 
-    def samples(self, job_ids: Sequence[str]) -> Mapping[str, Sequence[Sample]]:
-        """`{job_id: samples, oldest first}`; a job that nobody measured is missing."""
+    def samples(self, workers: Mapping[str, int]) -> Mapping[str, Sequence[Sample]]:
+        """`{job_id: samples, oldest first}`; a job that nobody measured is missing. `workers`: `{job_id: how many}`."""
         now_seconds = self._clock.monotonic_seconds()
         if self._asked_seconds is None or now_seconds >= self._asked_seconds + ASKED_EVERY_SECONDS:
             self._asked_seconds = now_seconds  # also where there is no answer: not again each second
@@ -48,20 +50,33 @@ class PrometheusUtilisation:
             now_at = self._clock.now_at()
             self._by_pod = _read(self._queries.query_range(QUERY, now_at - self._span, now_at, STEP_SECONDS))
         found = {}
-        for job_id in job_ids:
-            of_pods = [one for pod, samples in self._by_pod.items() if pod.startswith(f"{job_id}-") for one in samples]
-            if of_pods:
-                found[job_id] = _busiest(of_pods)
+        for job_id, count in workers.items():
+            prefix = f"{job_id}-"
+            mine = [(_worker(pod, prefix), series) for pod, series in self._by_pod.items() if pod.startswith(prefix)]
+            if mine:
+                found[job_id] = _busiest(mine, count)
         return found
 
 
-def _busiest(samples: Sequence[Sample]) -> list[Sample]:
-    """Of all pods at each instant; one that was not read makes that instant unknown."""
-    at: dict[datetime, float | None] = {}
-    for one in samples:
-        known = at.get(one.at, 0.0)
-        at[one.at] = None if known is None or one.busiest_ratio is None else max(known, one.busiest_ratio)
-    return [Sample(instant, at[instant]) for instant in sorted(at)]
+def _worker(pod: str, prefix: str) -> str:
+    """Which of its job's workers a pod is: `-1-x7k2p` is worker 1; a job's only worker has no number."""
+    return pod.removeprefix(prefix).rpartition("-")[0]
+
+
+def _busiest(of_pods: Iterable[tuple[str, Sequence[Sample]]], workers_count: int) -> list[Sample]:
+    """Of all workers at each instant; one that was not read, or is missing, makes that instant unknown."""
+    ratios: defaultdict[datetime, list[float | None]] = defaultdict(list)
+    measured: defaultdict[datetime, set[str]] = defaultdict(set)
+    for worker, samples in of_pods:
+        for one in samples:
+            ratios[one.at].append(one.busiest_ratio)
+            measured[one.at].add(worker)
+    found = []
+    for at in sorted(ratios):
+        known = [ratio for ratio in ratios[at] if ratio is not None]
+        is_known = len(known) == len(ratios[at]) and len(measured[at]) >= workers_count
+        found.append(Sample(at, max(known) if is_known else None))
+    return found
 
 
 def _read(text: str) -> dict[str, list[Sample]]:

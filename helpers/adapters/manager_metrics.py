@@ -35,6 +35,11 @@ class PrometheusManagerMetrics:
         self._jobs = gauge("jobs", "Jobs that are not over.", ["project", "status"])
         self._outbox = gauge("outbox_rows", "Acts that are committed and not done in the cluster yet.")
         self._last_turn = gauge("last_turn_timestamp_seconds", "When the last turn ended; 0: none yet.")
+        self._unread = gauge(
+            "project_unread",
+            "Whether the project's objects cannot be read, so that its jobs are not followed.",
+            ["project"],
+        )
         self._failed = gauge("failed_acts", "Acts of the last turn that have to be tried again.")
         self._transitions = prometheus.Counter(
             "gpumem_manager_transitions", "States that jobs reached.", ["project", "status"], registry=registry
@@ -94,6 +99,7 @@ class PrometheusManagerMetrics:
         for act in JOB_ACTS:
             self._acts.labels(act=act)
         for project in projects:
+            self._unread.labels(project=project)
             for status in JobStatus:
                 self._transitions.labels(project=project, status=status.value)
             for end in ("completed", "failed"):
@@ -161,6 +167,11 @@ class PrometheusManagerMetrics:
         """Shows it; 0 for a channel that takes what is sent."""
         for channel in self._alert_channels:
             self._alerts_failing.labels(channel=channel).set(int(channel in channels))
+
+    def unread(self, projects: Collection[str]) -> None:
+        """Shows it of every project."""
+        for project in self._projects:
+            self._unread.labels(project=project).set(int(project in projects))
 
     def turned(self, at_seconds: float, failed_count: int) -> None:
         """Remembers it."""

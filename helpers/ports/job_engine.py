@@ -70,7 +70,11 @@ class JobEngine(Protocol):
         ...
 
     def observe(self) -> Mapping[str, JobObservation]:
-        """`{job_id: what is seen}` of every job that has objects."""
+        """`{job_id: what is seen}` of every job that has objects, but for those of projects that cannot be read."""
+        ...
+
+    def unread(self) -> Mapping[str, str]:
+        """`{project: why}` of those that the last look could not read: of their jobs nothing is known."""
         ...
 
     def lets_go_itself(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Protocol
 
@@ -65,6 +65,10 @@ class ManagerMetrics(Protocol):
         """By which channels a message is due that could not be delivered at the last look."""
         ...
 
+    def unread(self, projects: Collection[str]) -> None:
+        """Projects whose objects the cluster does not let the manager read."""
+        ...
+
     def turned(self, at_seconds: float, failed_count: int) -> None:
         """A turn ended; so many jobs could not be dealt with. `at_seconds`: since the epoch."""
         ...
@@ -77,6 +81,9 @@ class ManagerMetrics(Protocol):
 class JobUtilisation(Protocol):
     """What jobs do with their GPUs, as it was measured."""
 
-    def samples(self, job_ids: Sequence[str]) -> Mapping[str, Sequence[Sample]]:
-        """`{job_id: samples, oldest first}`; a job that nobody measured is missing."""
+    def samples(self, workers: Mapping[str, int]) -> Mapping[str, Sequence[Sample]]:
+        """`{job_id: samples, oldest first}` of the jobs in `workers`, `{job_id: how many it has}`.
+
+        A job that nobody measured is missing; an instant at which a worker was not measured is unknown.
+        """
         ...

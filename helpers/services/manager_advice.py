@@ -11,7 +11,7 @@ from helpers.domain.jobs.gpus import Demand, Pool
 from helpers.domain.jobs.spec import GpuRequirements
 from helpers.domain.jobs.states import WAITING
 from helpers.ports.job_store import JobStore, Worked
-from helpers.services.manager_money import Purse, segment_of
+from helpers.services.manager_money import Purse
 
 
 def project_advice(
@@ -27,14 +27,14 @@ def project_advice(
     Raises:
         DependencyError: the database does not answer.
     """
-    works = [_work(one) for one in store.worked([project_id], from_at, to_at)]
+    works = [_work(one, purse) for one in store.worked([project_id], from_at, to_at)]
     return advise(works, purse.history, purse.priced(to_at), from_at, to_at, reserved_discount_ratio)
 
 
-def _work(one: Worked) -> Work:
+def _work(one: Worked, purse: Purse) -> Work:
     held, spec = one.attempt, one.spec
     pool = Pool(held.gpu_type, held.size_gb, held.kind, held.profile)  # type: ignore[arg-type] # as it was kept
-    segment = segment_of(Demand(pool, held.amount), held.capacity, held.from_at, held.to_at, held.job_id)
+    segment = purse.segment(Demand(pool, held.amount), held.capacity, held.from_at, held.to_at, held.job_id)
     redone = timedelta(0)
     if held.to_at is not None and (one.attempt_count > held.attempt or one.status in WAITING):
         redone = held.to_at - held.from_at

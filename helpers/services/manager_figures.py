@@ -86,7 +86,7 @@ class ManagerFigures:
         held: defaultdict[CardKind, float] = defaultdict(float)
         for row in self._board.last.rows:
             if row.status is JobStatus.RUNNING:
-                held[row.demand.pool.price_key, row.capacity] += row.demand.gpu_count()
+                held[row.demand.pool.price_key, row.capacity] += self._purse.gpu_count(row.demand)
         there = self._engine.machines() if self._engine is not None else {}
         self._metrics.cards(held, there)
         now_at, history = self._clock.now_at(), self._purse.history

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -50,8 +50,14 @@ class Follower:
     # Of jobs that another leader let go nothing is known, and their time to a GPU is not counted.
     _let_go_at: dict[str, datetime] = field(default_factory=dict)
 
-    def concerns(self, row: QueueRow, seen: Mapping[str, JobObservation]) -> bool:
-        """Whether there may be something to do about it; for nearly all of a long queue there is not."""
+    def concerns(self, row: QueueRow, seen: Mapping[str, JobObservation], unread: Collection[str] = ()) -> bool:
+        """Whether there may be something to do about it; for nearly all of a long queue there is not.
+
+        Nothing is known of jobs of an `unread` project: they are not away.
+        """
+        if row.project_id in unread:
+            self._away_since_seconds.pop(row.job_id, None)
+            return False
         found = seen.get(row.job_id)
         if found is None:
             return row.status is not JobStatus.PENDING  # the outbox makes those
@@ -91,9 +97,12 @@ class Follower:
     def _write(self, job: Job, found: JobObservation) -> bool:
         changes: list[Change] = []
         now_at = self.clock.now_at()
-        for status in steps_to(job.status, found):
+        steps = steps_to(job.status, found)
+        for number, status in enumerate(steps, 1):
+            # What was missed on the way was reached when its pods had their GPUs, and not at the end.
+            reached_at = found.at if number == len(steps) else found.bound_at or found.at
             # The cluster's clock has whole seconds, so that a thing may seem to end before it began.
-            at = max(found.at or now_at, changes[-1].at if changes else job.started_at or job.queued_at)
+            at = max(reached_at or now_at, changes[-1].at if changes else job.started_at or job.queued_at)
             outbox = OutboxAction.REMOVE if status is JobStatus.FAILED and found.hopeless else None
             reason = found.reason or f"seen {found.phase}"
             change = self.purse.billed(step(job, status, min(at, now_at), reason, outbox=outbox))

@@ -59,6 +59,7 @@ class ManagerLoop:
         self._limits = settings.limits()
         self._failed_count = 0
         self._said: dict[str, str] = {}
+        self._unread: set[str] = set()
         self._outside_seconds = 0.0
         one = ports
         self._outbox = OutboxDrain(one.store, one.engine, one.clock, one.log, one.metrics)
@@ -104,8 +105,10 @@ class ManagerLoop:
         rows = list(self._ports.store.queue())
         with self._outside():
             seen = self._ports.engine.observe()
+        unread = self._ports.engine.unread()
+        self._say_unread(unread)
         self._follower.forget_others(rows)
-        news = [row for row in rows if self._follower.concerns(row, seen)]
+        news = [row for row in rows if self._follower.concerns(row, seen, unread)]
         moved = [row for row in news if self._safely(row.job_id, partial(self._follower.follow, row, seen))]
         if moved:
             rows = list(self._ports.store.queue())
@@ -117,6 +120,15 @@ class ManagerLoop:
             Counter((row.project_id, row.status.value) for row in rows), self._ports.store.outbox_count()
         )
         self._ports.metrics.turned(self._ports.clock.now_at().timestamp(), self._failed_count)
+
+    def _say_unread(self, unread: Mapping[str, str]) -> None:
+        """Once, and not each second: their jobs stay as they are until they can be read again."""
+        for project in sorted(unread.keys() - self._unread):
+            self._ports.log.warning("project_not_read", namespace=project, reason=unread[project])
+        for project in sorted(self._unread - unread.keys()):
+            self._ports.log.info("project_read_again", namespace=project)
+        self._unread = set(unread)
+        self._ports.metrics.unread(unread)
 
     @contextlib.contextmanager
     def _outside(self) -> Iterator[None]:
@@ -218,7 +230,7 @@ class ManagerLoop:
         samples: Mapping[str, Sequence[Sample]] = {}
         if self._ports.utilisation is not None:
             try:
-                samples = self._ports.utilisation.samples([row.job_id for row in rows])
+                samples = self._ports.utilisation.samples({row.job_id: row.demand.workers for row in rows})
             except DependencyError as error:
                 self._ports.log.warning("utilisation_not_read", reason=str(error))
         for row in rows:

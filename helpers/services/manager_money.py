@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
 from decimal import Decimal
@@ -35,9 +35,14 @@ class UsageRow:
 
 
 class Purse:
-    """The estate's prices, put to use."""
+    """The estate's prices, put to use.
 
-    def __init__(self, prices: Prices) -> None:
+    `physical_mib`: `{card's price key: MiB of one card}`, so that the parts of a shared card sum to its price. A card
+    that is not in it counts as large as its name says.
+    """
+
+    def __init__(self, prices: Prices, physical_mib: Mapping[str, int] | None = None) -> None:
+        self._physical_mib = dict(physical_mib or {})
         self.table = table_of(prices)
         self.history = history_of(prices)
         # Most jobs are like many others, and a list shows many.
@@ -61,14 +66,15 @@ class Purse:
         most_seconds: float,
         at: datetime,
     ) -> CostEstimate:
-        unit, count = _units(demand.pool, demand.amount)
         prices = price_range(self.history, [demand.pool.price_key], at, preemptible=preemptible)
-        one = estimate(unit, prices, [round(seconds) for seconds in durations_seconds], round(most_seconds))
+        one = estimate(
+            self._held(demand), prices, [round(seconds) for seconds in durations_seconds], round(most_seconds)
+        )
 
         def capped(amount: Decimal | None) -> Decimal | None:
             if amount is None:
                 return None
-            return min(amount * count, budget_limit_usd or amount * count)
+            return min(amount, budget_limit_usd or amount)
 
         return replace(
             one, low_usd=capped(one.low_usd), likely_usd=capped(one.likely_usd), high_usd=capped(one.high_usd)
@@ -96,7 +102,7 @@ class Purse:
             if begin_at >= end_at:
                 continue
             demand = Demand(pool, one.amount)
-            seconds = (end_at - begin_at).total_seconds() * demand.gpu_count()
+            seconds = (end_at - begin_at).total_seconds() * self.gpu_count(demand)
             cost = self._of(demand, one.capacity, begin_at, end_at)
             key = (pool.name, one.capacity)
             known = rows.get(key, UsageRow(*key, 0.0, Cost()))
@@ -118,8 +124,35 @@ class Purse:
             )
         return replace(self.table, rows=tuple(rows.values()))
 
+    def segment(
+        self, demand: Demand, capacity: str, from_at: datetime, to_at: datetime | None, job_id: str = ""
+    ) -> Segment:
+        """What is held of a pool, as it is priced."""
+        kind = CapacityType(capacity)
+        return Segment(job_id, "", None, demand.pool.price_key, self._held(demand), kind, from_at, to_at)
+
+    def gpu_count(self, demand: Demand) -> float:
+        """How many cards that is; of a shared card, the part that is paid."""
+        if demand.pool.kind != "shared":
+            return demand.gpu_count()
+        return demand.amount / self._card_mib(demand.pool)
+
+    def _held(self, demand: Demand) -> WholeCards | CardMemory:
+        """All workers together: each one's memory is on one card, and the price is by the MiB."""
+        pool, amount = demand.pool, demand.amount
+        if pool.kind == "whole":
+            return WholeCards(amount)
+        if pool.kind == "mig":
+            # A profile's size is as nominal as the card's: `7g.80gb` is a whole `A100_80GB`, whatever both really have.
+            size_gb = int(pool.profile.partition("g.")[2].removesuffix("gb"))
+            return CardMemory(mib_of_gb(size_gb), mib_of_gb(pool.size_gb), amount)
+        return CardMemory(1, self._card_mib(pool), amount)
+
+    def _card_mib(self, pool: Pool) -> int:
+        return self._physical_mib.get(pool.price_key, mib_of_gb(pool.size_gb))
+
     def _of(self, demand: Demand, capacity: str, from_at: datetime, to_at: datetime) -> Cost:
-        segment = segment_of(demand, capacity, from_at, max(from_at, to_at))
+        segment = self.segment(demand, capacity, from_at, max(from_at, to_at))
         return cost_of(charges([segment], self.history, from_at, max(from_at, to_at)))
 
 
@@ -136,25 +169,6 @@ def month_cost(store: JobStore, purse: Purse, project_id: str, now_at: datetime)
 def total(rows: Iterable[UsageRow]) -> Cost:
     """All of it together."""
     return summed(row.cost for row in rows)
-
-
-def segment_of(demand: Demand, capacity: str, from_at: datetime, to_at: datetime | None, job_id: str = "") -> Segment:
-    """What is held of a pool, as it is priced."""
-    unit, count = _units(demand.pool, demand.amount)
-    held = replace(unit, count=count) if isinstance(unit, CardMemory) else unit
-    return Segment(job_id, "", None, demand.pool.price_key, held, CapacityType(capacity), from_at, to_at)
-
-
-def _units(pool: Pool, amount: int) -> tuple[WholeCards | CardMemory, int]:
-    """One piece of what is held, and how many of it there are: a share of memory is of one card."""
-    if pool.kind == "whole":
-        return WholeCards(amount), 1
-    physical_mib = mib_of_gb(pool.size_gb)
-    if pool.kind == "mig":
-        size_gb = int(pool.profile.partition("g.")[2].removesuffix("gb"))
-        return CardMemory(mib_of_gb(size_gb), physical_mib), amount
-    # MiB of all workers together; each worker's are on one card, and the price is by the MiB.
-    return CardMemory(1, physical_mib), amount
 
 
 def _exact(amount: Decimal) -> Fraction:

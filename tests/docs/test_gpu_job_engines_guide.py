@@ -48,6 +48,6 @@ def test_its_names_are_the_codes() -> None:
     variables = {value for key, value in vars(names).items() if key.startswith("ENV_JOB_")}
     assert set(re.findall(r"`(GPUMEM_JOB_[A-Z_]+)`", GUIDE)) == variables
     registry = new_registry("gpumem-manager", "test")
-    PrometheusManagerMetrics(registry)
+    PrometheusManagerMetrics(registry, ["vision"])
     series = {sample.name for family in registry.collect() for sample in family.samples}
     assert set(re.findall(r"`(gpumem_manager_[a-z_]+)`", GUIDE)) <= series

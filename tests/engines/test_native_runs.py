@@ -43,6 +43,25 @@ def test_a_program_that_fails_says_how(manager: LabManager) -> None:
     assert "ended with exit code 3" in manager.job(job_id).reason
 
 
+@pytest.mark.parametrize(("exit_code", "ended"), [(0, "completed"), (3, "failed")])
+def test_a_job_that_nobody_saw_running_is_paid_for(
+    jobs_lab: Lab, manager: LabManager, exit_code: int, ended: str
+) -> None:
+    job_id = manager.submit(project="text", seconds=3, exit_code=exit_code)
+    manager.until(lambda: manager.statuses(job_id) == ["provisioning"])
+
+    def is_over() -> bool:
+        conditions = job_object(jobs_lab, "text", job_id)["status"].get("conditions") or ()
+        return any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in conditions)
+
+    wait_for(is_over)
+    manager.until_over(job_id)
+    assert manager.history(job_id) == [*WHOLE_LIFE[:-1], ended]
+    job = manager.job(job_id)
+    assert job.held_seconds >= 2  # the cluster's stamps have whole seconds
+    assert job.cost_usd > 0
+
+
 def test_mib_of_a_shared_card_are_a_budget_and_a_share(jobs_lab: Lab, manager: LabManager) -> None:
     job_id = manager.submit(
         project="speech", gpu_requirements={"gpu_type": "T4", "gpu_memory_mib": 4000},

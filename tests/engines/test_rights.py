@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from helpers.adapters.job_engines import observing
+from helpers.adapters.job_engines import observing, watched
 from helpers.adapters.kubernetes_ import connect
 from helpers.adapters.kubernetes_.commands import connect_commands
 from helpers.domain.errors import DependencyError, Forbidden
@@ -19,6 +19,7 @@ from helpers.domain.jobs.settings import ManagerSettings
 from helpers.ports.cluster import ObjectRef
 from helpers.rendering.objects import RenderedObject
 from helpers.rendering.render import render
+from helpers.services import manager_follow
 from lab.cluster import Lab
 from lab.jobs import LabManager, lab_manager, settings_of
 from lab.rights import grant_rights
@@ -125,6 +126,36 @@ def refusal_of(manager: LabManager, wanted: Callable[[str], bool]) -> str:
 def is_about(text: str, without: str) -> bool:
     verb, resource = without.split()
     return "403" in text and f'cannot {verb} resource "{resource}"' in text
+
+
+def test_a_project_whose_rights_are_gone_keeps_no_other_back(
+    jobs_lab: Lab, job_estate: Estate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where its namespace was deleted, and its RoleBinding with it."""
+    monkeypatch.setattr(watched, "COMPARED_EVERY_SECONDS", 0.5)
+    monkeypatch.setattr(manager_follow, "GONE_SECONDS", 0.5)
+    settings = settings_of(job_estate)
+    settings = settings.model_copy(update={"projects": settings.projects[:2]})
+    theirs_name = settings.projects[1].name
+    places: list[Any] = [("cluster", ""), ("tenants", PROJECT), ("tenants", theirs_name)]
+    cluster = connect(grant_rights(jobs_lab, HOME, "manager-of-two", RIGHTS, places))
+    base = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{theirs_name}/rolebindings"
+    log = FakeLog()
+    with lab_manager(jobs_lab, settings, f"sqlite:///{tmp_path}/two.db", log, cluster=cluster) as manager:
+        theirs = manager.submit(project=theirs_name, seconds=10)
+        manager.until(lambda: manager.statuses(theirs) == ["running"])
+        binding = jobs_lab.api().get(f"{base}/{HOME}-manager-of-two")
+        jobs_lab.api().delete(f"{base}/{HOME}-manager-of-two")
+        manager.until(lambda: bool(log.of("project_not_read")))
+        lived(manager)
+        assert manager.statuses(theirs) == ["running"]
+        assert "403" in str(log.of("project_not_read")[0]["reason"])
+        # Back again, it is followed again: it is over meanwhile.
+        kept = {key: binding[key] for key in ("roleRef", "subjects")}
+        jobs_lab.api().post(base, {"metadata": {"name": binding["metadata"]["name"]}, **kept})
+        manager.until(lambda: bool(log.of("project_read_again")))
+        manager.until(lambda: manager.statuses(theirs) == ["completed"])
+    remove_jobs(jobs_lab, job_estate)
 
 
 @pytest.mark.parametrize("verb", ["create", "get"])

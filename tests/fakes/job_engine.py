@@ -34,6 +34,7 @@ class FakeEngine:
         self.broken: dict[str, Exception] = {}
         self.before: Callable[[str, Job], None] = lambda _act, _job: None
         self.told_at: Callable[[], datetime | None] = lambda: None
+        self.unreadable: dict[str, str] = {}
         self.without_capacity: set[str] = set()
         self.without_room: dict[str, str] = {}
 
@@ -66,6 +67,9 @@ class FakeEngine:
     def observe(self) -> Mapping[str, JobObservation]:
         self._fail("observe")
         return dict(self.jobs)
+
+    def unread(self) -> Mapping[str, str]:
+        return self.unreadable
 
     def lets_go_itself(self) -> bool:
         return self.itself

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class FakeManagerMetrics:
         self.spent_usd: Mapping[str, Decimal] = {}
         self.alerts: Counter[tuple[str, str]] = Counter()
         self.failing_channels: frozenset[str] = frozenset()
+        self.unread_projects: frozenset[str] = frozenset()
 
     def leads(self, leads: bool) -> None:
         self.leading = leads
@@ -95,6 +96,9 @@ class FakeManagerMetrics:
     def alerts_failing(self, channels: frozenset[str]) -> None:
         self.failing_channels = channels
 
+    def unread(self, projects: Collection[str]) -> None:
+        self.unread_projects = frozenset(projects)
+
     def turned(self, at_seconds: float, failed_count: int) -> None:
         pass
 
@@ -108,8 +112,8 @@ class FakeUtilisation:
     def __init__(self) -> None:
         self.measured: dict[str, Sequence[Sample]] = {}
 
-    def samples(self, job_ids: Sequence[str]) -> Mapping[str, Sequence[Sample]]:
-        return {job_id: self.measured[job_id] for job_id in job_ids if job_id in self.measured}
+    def samples(self, workers: Mapping[str, int]) -> Mapping[str, Sequence[Sample]]:
+        return {job_id: self.measured[job_id] for job_id in workers if job_id in self.measured}
 
 
 class ManagerBench:
@@ -124,7 +128,7 @@ class ManagerBench:
         self.clock, self.log, self.leadership = FakeClock(), FakeLog(), FakeLeadership()
         self.engine.told_at = self.clock.now_at
         self.metrics, self.utilisation = FakeManagerMetrics(), FakeUtilisation()
-        self.purse = Purse(settings.prices)
+        self.purse = Purse(settings.prices, settings.physical_mib())
         self.numbers = 0
         self.desk = JobDesk(self.store, self.engine, settings, self.purse, self.clock, self._id)
         self.board = QueueBoard(self.store, self.engine, settings, self.clock, self.log)

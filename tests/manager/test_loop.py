@@ -220,6 +220,69 @@ def test_what_was_missed_while_nobody_looked_is_written_down(bench: ManagerBench
     assert bench.job(job_id).reason == "exit code 3"
 
 
+@pytest.mark.parametrize("was", [S.QUEUED, S.PROVISIONING])
+@pytest.mark.parametrize(
+    ("phase", "ended"), [(Phase.SUCCEEDED, "completed"), (Phase.FAILED, "failed"), (Phase.PREEMPTED, "preempted")]
+)
+def test_what_ran_while_nobody_looked_is_paid_for(
+    bench: ManagerBench, was: JobStatus, phase: Phase, ended: str
+) -> None:
+    bench.engine.itself = was is S.QUEUED
+    job_id = bench.submit(preemptible=True)
+    bench.turn()
+    bench.turn()
+    assert bench.job(job_id).status is was
+    begun_at = bench.clock.now_at()
+    half, hour = timedelta(minutes=30), timedelta(hours=1)
+    bench.engine.jobs[job_id] = JobObservation(phase, "seen late", begun_at + hour, bound_at=begun_at + half)
+    bench.loop = bench.new_loop()
+    bench.turn(7200)
+    job = bench.job(job_id)
+    assert bench.history(job_id) == ["submitted", "queued", "provisioning", "running", ended]
+    assert (job.held_seconds, job.first_started_at) == (1800, begun_at + half)
+    assert job.cost_usd == Decimal("0.5146")  # half an hour of an A100's spot price
+    now_at = bench.clock.now_at()
+    (held,) = bench.store.held(["vision"], now_at - timedelta(days=1), now_at)
+    assert (held.from_at, held.to_at) == (begun_at + half, begun_at + hour)
+
+
+def test_a_run_of_which_nobody_knows_how_long_it_took_says_nothing_of_the_next(bench: ManagerBench) -> None:
+    job_id = bench.submit()
+    bench.turn()
+    ended_at = bench.clock.now_at()
+    bench.engine.jobs[job_id] = JobObservation(Phase.SUCCEEDED, "its pods are gone", ended_at)
+    bench.turn(7200)
+    assert (bench.job(job_id).status, bench.job(job_id).held_seconds) == (S.COMPLETED, 0)
+    assert bench.store.finished_runs(9) == []
+
+
+def test_jobs_of_a_project_that_cannot_be_read_are_left_as_they_are(bench: ManagerBench) -> None:
+    theirs, preempted = running(bench, project_id="text"), running(bench, project_id="text", preemptible=True)
+    bench.engine.see(preempted, Phase.PREEMPTED, "its node went")
+    del bench.engine.jobs[theirs]  # away for a moment, as far as anybody knows
+    bench.turn(20)
+    ours = bench.submit()
+    bench.engine.jobs.clear()
+    bench.engine.unreadable = {"text": "list Job text: 403"}
+    for _ in range(4):
+        bench.turn(3600)
+    assert bench.job(theirs).status is S.RUNNING
+    assert bench.job(preempted).status is S.PREEMPTED
+    assert bench.job(ours).status is S.PROVISIONING
+    assert bench.metrics.unread_projects == {"text"}
+    (line,) = bench.log.of("project_not_read")
+    assert line == {"namespace": "text", "reason": "list Job text: 403"}
+    # Read again: what was away before is not away for hours now.
+    bench.engine.unreadable = {}
+    bench.turn()
+    assert bench.job(theirs).status is S.RUNNING
+    assert bench.metrics.unread_projects == frozenset()
+    assert bench.log.of("project_read_again") == [{"namespace": "text"}]
+    bench.engine.see(theirs, Phase.SUCCEEDED)
+    bench.turn()
+    assert bench.job(theirs).status is S.COMPLETED
+
+
 def test_a_job_cancelled_while_its_objects_are_made_leaves_none(bench: ManagerBench) -> None:
     job_id = bench.submit()
 

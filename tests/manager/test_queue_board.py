@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from helpers.domain.cost.held import CardMemory, WholeCards
 from helpers.domain.errors import ClusterError, DependencyError
 from helpers.domain.estate.prices import Prices
 from helpers.domain.jobs.gpus import Pool
 from helpers.domain.jobs.observation import Phase
 from helpers.domain.watchdog.recommendation import Confidence
 from helpers.services import manager_queue
-from helpers.services.manager_money import Purse, _units
+from helpers.services.manager_money import Purse
 from helpers.services.manager_queue import QueueBoard
 from tests.fakes.jobs import NOON, after, job, spec
 from tests.fakes.manager import ManagerBench
@@ -147,5 +146,3 @@ def test_what_has_no_price_is_not_free() -> None:
     one = job(spec=spec(gpu_requirements={"gpu_type": "A10G"}), started_at=NOON)
     cost = purse.until(one, after(3600))
     assert cost.complete is ("A10G_24GB" in purse.table.keys)
-    assert _units(Pool("A100", 80), 3) == (WholeCards(3), 1)
-    assert _units(Pool("T4", 16, "shared"), 500) == (CardMemory(1, 16384), 500)

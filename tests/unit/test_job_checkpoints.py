@@ -174,6 +174,9 @@ class Seen:
     def all(self) -> list[dict[str, Any]]:
         return self.found
 
+    def unread(self) -> dict[str, str]:
+        return {}
+
     def stop(self) -> None:
         pass
 

@@ -18,11 +18,16 @@ def stamp(seconds_ago: float) -> str:
     return (NOW - timedelta(seconds=seconds_ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def a_job(*conditions: dict[str, str], suspend: bool = False, workers: int = 1, **metadata: Any) -> dict[str, Any]:
+def a_job(
+    *conditions: dict[str, str], suspend: bool = False, workers: int = 1, started: str = "", **metadata: Any
+) -> dict[str, Any]:
     pod_spec = {"containers": [{"name": "main", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}
     spec = {"suspend": suspend, "parallelism": workers, "template": {"spec": pod_spec}}
     head = {"name": "gpu-job-1", "namespace": "vision", "uid": "u", **metadata}
-    status = {"conditions": [{"status": "True", "lastTransitionTime": stamp(5), **one} for one in conditions]}
+    status: dict[str, Any] = {
+        "conditions": [{"status": "True", "lastTransitionTime": stamp(5), **one} for one in conditions]
+    }
+    status |= {"startTime": started} if started else {}
     return trimmed_job({"apiVersion": "batch/v1", "kind": "Job", "metadata": head, "spec": spec, "status": status})
 
 
@@ -50,6 +55,10 @@ def waiting(reason: str, seconds_ago: float) -> dict[str, Any]:
     return a_pod("Pending", containerStatuses=[{"state": state}], startTime=stamp(seconds_ago))
 
 
+STUCK = {
+    "startTime": stamp(PLACE_SECONDS + 5),
+    "containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}],
+}
 DISRUPTED = {"type": "Failed", "reason": "PodFailurePolicy", "message": "Pod x has condition DisruptionTarget matching"}
 
 
@@ -110,11 +119,40 @@ def test_a_lost_place_says_why_though_the_pod_is_gone() -> None:
     assert observed(a_job(DISRUPTED), [], NOW, why).reason == why
 
 
-def test_a_job_runs_since_its_last_pod_has_its_place() -> None:
-    def bound(seconds_ago: float) -> dict[str, Any]:
-        condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": stamp(seconds_ago)}
-        return a_pod(conditions=[condition])
+def bound(seconds_ago: float, phase: str = "Running", **status: Any) -> dict[str, Any]:
+    condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": stamp(seconds_ago)}
+    return a_pod(phase, conditions=[condition], **status)
 
+
+RESUMED = {"type": "Suspended", "status": "False", "reason": "JobResumed"}
+
+
+@pytest.mark.parametrize(
+    ("job", "pods", "seconds_ago"),
+    [
+        (a_job({"type": "Complete"}, workers=2), [bound(90, "Succeeded"), bound(70, "Succeeded")], 70),
+        (a_job({"type": "Failed"}, workers=2), [bound(90, "Failed")], 90),
+        # Of one whose pods are gone, what its Job says; of one that was never held, nobody knows.
+        (a_job({"type": "Complete"}, RESUMED, started=stamp(99)), [], 99),
+        (a_job(DISRUPTED, RESUMED, started=stamp(99)), [], 99),
+        (a_job({"type": "Failed"}, started=stamp(99)), [], None),
+        (a_job({"type": "Failed"}, RESUMED), [], None),
+        # No pod of it ever had a place, or not all of them have one yet.
+        (a_job({"type": "Failed"}, RESUMED, started=stamp(99)), [unscheduled(9)], None),
+        (a_job(workers=2, started=stamp(99)), [bound(9), unscheduled(9)], None),
+        (a_job(workers=2), [bound(9), bound(7, "Pending")], 7),
+        (a_job(suspend=True), [], None),
+        (a_job(), [bound(PLACE_SECONDS + 9, "Pending", **STUCK)], PLACE_SECONDS + 9),
+    ],
+)
+def test_since_when_a_job_is_paid_for_though_nobody_saw_it_run(
+    job: dict[str, Any], pods: list[dict[str, Any]], seconds_ago: float | None
+) -> None:
+    expected_at = None if seconds_ago is None else NOW - timedelta(seconds=seconds_ago)
+    assert observed(job, pods, NOW).bound_at == expected_at
+
+
+def test_a_job_runs_since_its_last_pod_has_its_place() -> None:
     assert observed(a_job(workers=2), [bound(9), bound(7)], NOW).at == NOW - timedelta(seconds=7)
     assert observed(a_job({"type": "Complete"}), [], NOW).at == NOW - timedelta(seconds=5)
     assert observed(a_job(), [a_pod()], NOW).nodes == ("a100-0",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
 
@@ -22,7 +23,7 @@ from helpers.domain.jobs.states import (
     is_allowed,
     steps_between,
 )
-from tests.fakes.jobs import after, job
+from tests.fakes.jobs import NOON, after, job
 
 S = JobStatus
 
@@ -103,8 +104,22 @@ def test_what_is_seen_becomes_steps(status: JobStatus, phase: Phase, steps: list
     assert list(steps_to(status, JobObservation(phase))) == steps
 
 
-@given(st.sampled_from(JobStatus), st.sampled_from(Phase))
-def test_what_is_seen_never_breaks_the_table(status: JobStatus, phase: Phase) -> None:
-    steps = steps_to(status, JobObservation(phase))
+@pytest.mark.parametrize(
+    ("status", "phase", "steps"),
+    [
+        (S.PROVISIONING, Phase.FAILED, [S.RUNNING, S.FAILED]),
+        (S.PROVISIONING, Phase.PREEMPTED, [S.RUNNING, S.PREEMPTED]),
+        (S.QUEUED, Phase.FAILED, [S.PROVISIONING, S.RUNNING, S.FAILED]),
+        (S.RUNNING, Phase.FAILED, [S.FAILED]),
+        (S.PROVISIONING, Phase.STARTING, []),
+    ],
+)
+def test_what_had_its_gpus_has_run_however_it_ended(status: JobStatus, phase: Phase, steps: list[JobStatus]) -> None:
+    assert list(steps_to(status, JobObservation(phase, bound_at=NOON))) == steps
+
+
+@given(st.sampled_from(JobStatus), st.sampled_from(Phase), st.sampled_from([None, NOON]))
+def test_what_is_seen_never_breaks_the_table(status: JobStatus, phase: Phase, bound_at: datetime | None) -> None:
+    steps = steps_to(status, JobObservation(phase, bound_at=bound_at))
     assert all(is_allowed(a, b) for a, b in pairwise((status, *steps)))
     assert S.CANCELLED not in steps

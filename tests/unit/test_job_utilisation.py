@@ -30,9 +30,9 @@ def matrix(**pods: list[tuple[int, str]]) -> str:
     return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": series}})
 
 
-def read(text: str, *job_ids: str) -> dict[str, Any]:
+def read(text: str, **workers: int) -> dict[str, Any]:
     one = PrometheusUtilisation(FakePrometheus(text), FakeClock(), span_seconds=1800)
-    return dict(one.samples(job_ids))
+    return dict(one.samples({job_id.replace("_", "-"): count for job_id, count in workers.items()}))
 
 
 def at(seconds: int) -> datetime:
@@ -43,27 +43,37 @@ def test_the_busiest_of_a_jobs_pods_counts_at_each_instant() -> None:
     text = matrix(
         gpu_job_a_0_x=[(60, "0.01"), (90, "0.5")], gpu_job_a_1_x=[(60, "0.2"), (90, "0")], gpu_job_ab_x=[(60, "1")]
     )
-    found = read(text, "gpu-job-a", "gpu-job-c")
+    found = read(text, gpu_job_a=2, gpu_job_c=1)
     assert found == {"gpu-job-a": [Sample(at(60), 0.2), Sample(at(90), 0.5)]}
 
 
 def test_what_could_not_be_read_is_unknown_and_not_zero() -> None:
     text = matrix(gpu_job_a_0_x=[(60, "NaN")], gpu_job_a_1_x=[(60, "0")])
-    assert read(text, "gpu-job-a") == {"gpu-job-a": [Sample(at(60), None)]}
+    assert read(text, gpu_job_a=2) == {"gpu-job-a": [Sample(at(60), None)]}
+
+
+def test_a_worker_that_is_not_measured_may_be_the_busy_one() -> None:
+    text = matrix(gpu_job_a_0_x=[(60, "0"), (90, "0"), (120, "0")], gpu_job_a_1_x=[(90, "0.01")])
+    assert read(text, gpu_job_a=2) == {"gpu-job-a": [Sample(at(60), None), Sample(at(90), 0.01), Sample(at(120), None)]}
+    # Two pods of one worker, the old one and its next, are not two workers.
+    text = matrix(gpu_job_a_0_x=[(60, "0")], gpu_job_a_0_y=[(60, "0")])
+    assert read(text, gpu_job_a=2) == {"gpu-job-a": [Sample(at(60), None)]}
+    # A job's only worker has no number.
+    assert read(matrix(gpu_job_a_x=[(60, "0")]), gpu_job_a=1) == {"gpu-job-a": [Sample(at(60), 0.0)]}
 
 
 @pytest.mark.parametrize("text", ["no JSON", "{}", json.dumps({"data": {"resultType": "vector", "result": []}})])
 def test_another_answer_is_an_error(text: str) -> None:
     with pytest.raises(DependencyError, match="Prometheus answered"):
-        read(text, "gpu-job-a")
+        read(text, gpu_job_a=1)
 
 
 def test_it_is_asked_now_and_then_and_not_each_second() -> None:
     clock, store = FakeClock(), FakePrometheus(matrix())
     one = PrometheusUtilisation(store, clock, span_seconds=1800)
     for _ in range(3):
-        one.samples(["gpu-job-a"])
+        one.samples({"gpu-job-a": 1})
     assert store.asked == 1
     clock.advance(ASKED_EVERY_SECONDS)
-    one.samples(["gpu-job-a"])
+    one.samples({"gpu-job-a": 1})
     assert store.asked == 2

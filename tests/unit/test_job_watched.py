@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from helpers.adapters.job_engines.watched import COMPARED_EVERY_SECONDS, Wanted, WatchedObjects
-from helpers.domain.errors import Forbidden
+from helpers.domain.errors import ClusterError, Forbidden
 from helpers.ports.cluster import ObjectRef, WatchEvent
 from lab.waiting import wait_for
 from tests.fakes.outside import FakeClock, FakeLog
@@ -18,26 +18,31 @@ from tests.fakes.outside import FakeClock, FakeLog
 REF = ObjectRef("batch/v1", "Job", "", "vision")
 
 
-def job(uid: str, version: int, suspend: bool = True) -> dict[str, Any]:
-    head = {"name": uid, "namespace": "vision", "uid": uid, "resourceVersion": str(version)}
+def job(uid: str, version: int, suspend: bool = True, namespace: str = "vision") -> dict[str, Any]:
+    head = {"name": uid, "namespace": namespace, "uid": uid, "resourceVersion": str(version)}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": head, "spec": {"suspend": suspend}}
 
 
 class LateCluster:
-    """`listed`: what a list answers; `told`: what the watch tells, when a test says so."""
+    """`listed`: what a list answers; `told`: what the watch tells, when a test says so; `closed`: who refuses both."""
 
     def __init__(self) -> None:
         self.listed: list[dict[str, Any]] = []
         self.told: list[WatchEvent] = []
         self.refused: Exception | None = None
+        self.closed: dict[str, Exception] = {}
         self.more = threading.Event()
 
     def list(self, ref: ObjectRef, *, label_selector: str = "") -> list[dict[str, Any]]:
-        return list(self.listed)
+        if ref.namespace in self.closed:
+            raise self.closed[ref.namespace]
+        return [one for one in self.listed if one["metadata"]["namespace"] == ref.namespace]
 
     def watch(self, ref: ObjectRef, *, label_selector: str, trim: Any, stop: Any) -> Iterator[WatchEvent]:
         given = 0
         while not stop():
+            if ref.namespace in self.closed:
+                raise self.closed[ref.namespace]
             if self.refused is not None:
                 raise self.refused
             while given < len(self.told):
@@ -119,3 +124,48 @@ def test_a_watch_that_is_refused_is_said_at_every_look(cluster: LateCluster, wat
     wait_for(refused)
     with pytest.raises(Forbidden, match="403"):
         watched.all()
+
+
+@pytest.fixture
+def of_two(cluster: LateCluster, clock: FakeClock) -> Iterator[WatchedObjects]:
+    wanted = [Wanted(ObjectRef("batch/v1", "Job", "", project)) for project in ("vision", "text")]
+    one = WatchedObjects(cluster, wanted, dict, clock, FakeLog())  # type: ignore[arg-type] # what it asks for
+    yield one
+    one.stop()
+
+
+def test_a_namespace_that_refuses_keeps_nobody_else_back(
+    cluster: LateCluster, of_two: WatchedObjects, clock: FakeClock
+) -> None:
+    cluster.listed = [job("a", 5), job("b", 5, namespace="text")]
+    assert set(kept(of_two)) == {"a", "b"}
+    assert of_two.unread() == {}
+    cluster.closed = {"text": Forbidden("list Job text: 403")}
+    cluster.listed = [job("c", 6)]
+    clock.advance(COMPARED_EVERY_SECONDS)
+    # What is gone is forgotten where it can be read, and kept where it cannot.
+    assert set(kept(of_two)) == {"b", "c"}
+    assert of_two.unread() == {"text": "list Job text: 403"}
+    cluster.closed, cluster.listed = {}, [job("c", 6), job("d", 7, namespace="text")]
+
+    def all_read() -> bool:
+        clock.advance(COMPARED_EVERY_SECONDS)
+        return set(kept(of_two)) == {"c", "d"} and of_two.unread() == {}
+
+    wait_for(all_read)
+
+
+@pytest.mark.parametrize(
+    "closed",
+    [
+        {"vision": Forbidden("list Job vision: 403"), "text": Forbidden("list Job text: 403")},
+        {"text": ClusterError("no answer")},
+    ],
+)
+def test_all_that_refuse_and_one_that_does_not_answer_are_the_cluster_being_away(
+    cluster: LateCluster, of_two: WatchedObjects, closed: dict[str, Exception]
+) -> None:
+    cluster.closed = closed
+    for _ in range(2):
+        with pytest.raises(ClusterError, match=r"403|no answer"):
+            of_two.all()

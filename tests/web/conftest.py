@@ -24,9 +24,9 @@ ARGUMENTS = [
 BOUND_MS = 20_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One for all tests."""
+    """One for a file's tests. While it is there, its event loop runs, and no other test may begin one of its own."""
     found = find_program("chromium")
     if isinstance(found, NoProgram):
         pytest.skip(f"no Chromium: {found.reason}")

@@ -156,8 +156,10 @@ class JobObjects:
         """`{job_id: what is seen}`. `queues_pods`: pods without a node wait in a queue."""
         jobs, pods = self.jobs.all(), by_label(self.pods.all(), CONTROLLER_UID)
         label, now_at = names.job_label(self._settings.label_prefix), self._clock.now_at()
-        seen = {}
+        unread, seen = self.unread(), {}
         for job in jobs:
+            if job["metadata"]["namespace"] in unread:
+                continue
             uid = job["metadata"]["uid"]
             mine, why = pods.get(uid, ()), self._disruptions.get(uid, "")
             found = observed(job, mine, now_at, why, queues_pods=queues_pods)
@@ -186,6 +188,10 @@ class JobObjects:
             return ""
         newest = max(events, key=lambda event: str(event.get("lastTimestamp") or ""), default={})
         return str(newest.get("message", ""))
+
+    def unread(self) -> dict[str, str]:
+        """`{project: why}` of those whose objects cannot be read; `observe` says nothing of their jobs."""
+        return self.pods.unread() | self.jobs.unread()
 
     def _pod(self, pod: Manifest) -> dict[str, Any]:
         found = trimmed_pod(pod)
@@ -295,6 +301,10 @@ class JobEngineBase:
     def observe(self) -> Mapping[str, JobObservation]:
         """What is seen of every job."""
         return self._objects.observe()
+
+    def unread(self) -> Mapping[str, str]:
+        """Which projects cannot be read, and why."""
+        return self._objects.unread()
 
     def capacity(self) -> Mapping[Pool, int]:
         """What the nodes have, and would have; nothing where the estate's nodes are not known."""

@@ -81,6 +81,8 @@ def observed(
     nodes = tuple(sorted(pod["spec"]["nodeName"] for pod in live if pod["spec"]["nodeName"]))
     held = JobObservation(Phase.HELD, nodes=nodes, pods=tuple(sorted(pod["metadata"]["name"] for pod in pods)))
     conditions = {one["type"]: one for one in job["status"].get("conditions") or () if one.get("status") == "True"}
+    is_over = not conditions.keys().isdisjoint(("Complete", "Failed"))
+    held = replace(held, bound_at=_over_bound_at(job, pods) if is_over else _all_bound_at(job, pods))
     if done := conditions.get("Complete"):
         return replace(held, phase=Phase.SUCCEEDED, reason="all its pods succeeded", at=_time(done))
     if failed := conditions.get("Failed"):
@@ -186,6 +188,25 @@ def _start_problem(pod: Object) -> str:
         if waiting.get("reason") in _NO_START:
             return f"{waiting['reason']}: {waiting.get('message', '')}".removesuffix(": ")
     return ""
+
+
+def _all_bound_at(job: Object, pods: Sequence[Object]) -> datetime | None:
+    """When the last of its pods got its place; None while one has none."""
+    at = [at for pod in pods for at in _bound(pod)]
+    return max(at) if len(at) >= job["spec"]["parallelism"] else None
+
+
+def _over_bound_at(job: Object, pods: Sequence[Object]) -> datetime | None:
+    """The same of a Job that is over; some of its pods may be gone, and the others speak for them.
+
+    Where all are gone, what is left is when the Job was let go, of one that had been held. A Job that never was
+    (Volcano's) has its start at its creation, which says nothing.
+    """
+    at = [at for pod in pods for at in _bound(pod)]
+    if at or pods:
+        return max(at, default=None)
+    was_held = any(one["type"] == "Suspended" for one in job["status"].get("conditions") or ())
+    return _at(job["status"].get("startTime")) if was_held else None
 
 
 def _bound(pod: Object) -> Iterator[datetime]:

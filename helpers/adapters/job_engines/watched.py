@@ -3,6 +3,10 @@
 Two things keep it true. What a write answers is put in at once, so that nobody acts twice on what a
 watch has not told yet; and it is compared with a list now and then, so that what a watch missed between
 two lists is found.
+
+A namespace that refuses (it was deleted, and its RoleBinding with it) is that namespace's matter alone: what
+was known of it is kept, `unread` says so, and the others go on. Where all refuse, or the API server does not
+answer, nothing is known of any.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from helpers.domain.errors import ClusterError
+from helpers.domain.errors import ClusterError, Forbidden, NotFound
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 from helpers.ports.log import Log
@@ -20,6 +24,7 @@ from helpers.ports.log import Log
 COMPARED_EVERY_SECONDS = 60.0
 AGAIN_SECONDS = 5.0
 MOST_REMEMBERED_COUNT = 20_000
+_REFUSED = (Forbidden, NotFound)
 Trim = Callable[[Manifest], dict[str, Any]]
 
 
@@ -51,7 +56,7 @@ class WatchedObjects:
         """What is there now.
 
         Raises:
-            ClusterError: a watch or a list is refused, or the API server does not answer.
+            ClusterError: watches or lists of all namespaces are refused, or the API server does not answer.
         """
         self._start()
         now_seconds = self._clock.monotonic_seconds()
@@ -60,8 +65,14 @@ class WatchedObjects:
             self._compared_seconds = now_seconds
         with self._lock:
             for error in self._failures.values():
-                raise error
+                if len(self._failures) == len(self._wanted) or not isinstance(error, _REFUSED):
+                    raise error
             return list(self._found.values())
+
+    def unread(self) -> dict[str, str]:
+        """`{namespace: why}` of those that refuse; what `all` has of them is old."""
+        with self._lock:
+            return {ref.namespace: str(error) for ref, error in self._failures.items() if ref.namespace}
 
     def put(self, found: Manifest) -> None:
         """As a write answered, or a watch tells; what is older than what is known changes nothing."""
@@ -97,8 +108,7 @@ class WatchedObjects:
                     self._well(wanted)
             except ClusterError as error:
                 # A right that is missing, a kind that is not served: it is said at the next look, and tried again.
-                with self._lock:
-                    self._failures[wanted.ref] = error
+                self._ill(wanted, error)
                 self._log.warning("watch_refused", subject=str(wanted.ref), reason=str(error))
                 self._pause()
 
@@ -114,24 +124,35 @@ class WatchedObjects:
             if metadata["uid"] not in self._gone and (known is None or _version(known) <= _version(found)):
                 self._found[metadata["uid"]] = dict(found)
 
+    def _ill(self, wanted: Wanted, error: ClusterError) -> None:
+        with self._lock:
+            self._failures[wanted.ref] = error
+
     def _well(self, wanted: Wanted) -> None:
         with self._lock:
             self._failures.pop(wanted.ref, None)
 
     def _compare(self) -> None:
         with self._lock:
-            before = set(self._found)
+            before = {uid: one["metadata"].get("namespace", "") for uid, one in self._found.items()}
         listed: dict[str, dict[str, Any]] = {}
+        read: set[str] = set()
         for wanted in self._wanted:
-            items = self._cluster.list(wanted.ref, label_selector=wanted.label_selector)
+            try:
+                items = self._cluster.list(wanted.ref, label_selector=wanted.label_selector)
+            except _REFUSED as error:
+                self._ill(wanted, error)
+                continue
             listed |= {item["metadata"]["uid"]: item for item in items}
+            read.add(wanted.ref.namespace)
             self._well(wanted)
         for item in listed.values():
             self.put(item)
         with self._lock:
             # What was there before the list and is not in it is gone; what came since may be newer than the list.
-            for uid in before - listed.keys():
-                self._forget(uid)
+            for uid, namespace in before.items():
+                if uid not in listed and namespace in read:
+                    self._forget(uid)
 
     def _forget(self, uid: str) -> None:
         self._found.pop(uid, None)

@@ -101,7 +101,8 @@ class SqlReads:
         """The last ones."""
         statement = (
             sa.select(jobs)
-            .where(jobs.c.status == JobStatus.COMPLETED.value)
+            # None of no length: nobody saw how long that one took.
+            .where(jobs.c.status == JobStatus.COMPLETED.value, jobs.c.held_seconds > 0)
             .order_by(jobs.c.ended_at.desc())
             .limit(limit)
         )

@@ -101,7 +101,7 @@ def run_manager(
         metrics = PrometheusManagerMetrics(
             registry, [project.name for project in settings.projects], settings.budgets_usd(), channels
         )
-        purse = Purse(settings.prices)
+        purse = Purse(settings.prices, settings.physical_mib())
         board = QueueBoard(store, outside.engine, settings, clock, log)
         board.look()
         pulses = [Pulse(stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS) for _ in range(2)]

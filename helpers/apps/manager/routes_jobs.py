@@ -12,7 +12,7 @@ from fastapi.responses import PlainTextResponse
 
 from helpers.apps.manager.answers import no_such_job, refusals, shown
 from helpers.apps.manager.gate import Refused
-from helpers.apps.manager.views import event_view, job_view, submitted_view
+from helpers.apps.manager.views import Spent, event_view, job_view, submitted_view
 from helpers.apps.manager.world import ApiWorld
 from helpers.domain.cost.estimate import CostEstimate
 from helpers.domain.errors import Problem
@@ -193,5 +193,6 @@ def _cost(world: ApiWorld, job: Job) -> CostEstimate:
 
 def _view(world: ApiWorld, job: Job, of_newer: Callable[[Job], Estimate] | None = None) -> JobView:
     now_at = world.clock.now_at()
-    spent_usd = world.purse.until(job, now_at).known_usd
-    return job_view(job, _start(world, job, of_newer), _cost(world, job), spent_usd, now_at)
+    held_seconds = world.purse.gpu_count(job.spec.demand) * job.held_until_seconds(now_at)
+    spent = Spent(held_seconds, world.purse.until(job, now_at).known_usd)
+    return job_view(job, _start(world, job, of_newer), _cost(world, job), spent)

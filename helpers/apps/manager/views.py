@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +14,14 @@ from helpers.domain.jobs.estimates import Estimate
 from helpers.domain.jobs.job import Job, JobEvent
 from helpers.domain.jobs.states import WAITING
 from helpers.domain.jobs.views import AuditView, EstimateView, EventView, JobSubmitted, JobView, ProblemView
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a job has taken until now: cards times the time over which they were held, and its price."""
+
+    gpu_seconds: float
+    usd: Decimal
 
 
 def problem_view(problem: Problem) -> ProblemView:
@@ -36,7 +44,7 @@ def submitted_view(job: Job, start: Estimate | None, cost: CostEstimate) -> JobS
     return JobSubmitted.model_construct(**_submitted(job, start, cost))
 
 
-def job_view(job: Job, start: Estimate | None, cost: CostEstimate, cost_usd: Decimal, now_at: datetime) -> JobView:
+def job_view(job: Job, start: Estimate | None, cost: CostEstimate, spent: Spent) -> JobView:
     """For an answer."""
     spec = job.spec
     return JobView.model_construct(
@@ -56,8 +64,8 @@ def job_view(job: Job, start: Estimate | None, cost: CostEstimate, cost_usd: Dec
         ended_at=job.ended_at,
         attempt_count=job.attempt_count,
         capacity_type=job.capacity,
-        gpu_seconds=round(spec.demand.gpu_count() * job.held_until_seconds(now_at), 3),
-        cost_usd=cost_usd,
+        gpu_seconds=round(spent.gpu_seconds, 3),
+        cost_usd=spent.usd,
         reason=job.reason,
     )
 

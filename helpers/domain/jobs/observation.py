@@ -49,6 +49,8 @@ _STATUS = {
     Phase.PREEMPTED: JobStatus.PREEMPTED,
 }
 
+_NOT_RUN = (JobStatus.PENDING, JobStatus.QUEUED, JobStatus.PROVISIONING)
+
 
 @dataclass(frozen=True)
 class JobObservation:
@@ -59,6 +61,8 @@ class JobObservation:
         reason: In words, for the history: the scheduler's, the pod's or the engine's own.
         at: When that was reached, by the cluster's clock; for RUNNING when its pods got their GPUs (were bound to
             nodes), because it is paid for from then on. None where no object says so.
+        bound_at: When all its pods had their GPUs, of a job that is over as well: it is paid for from then on, though
+            nobody saw it run. None: they never had, or no object says when.
         nodes: Where its pods are that are not over: a node once for each of them.
         pods: Their names.
         hopeless: It failed by what was seen, and its objects would hold their GPUs on: they are taken away.
@@ -70,13 +74,14 @@ class JobObservation:
     nodes: tuple[str, ...] = ()
     pods: tuple[str, ...] = ()
     hopeless: bool = False
+    bound_at: datetime | None = None
 
 
 def steps_to(status: JobStatus, seen: JobObservation) -> tuple[JobStatus, ...]:
     """The states that a job in `status` has passed through, given what is seen of it now; empty: nothing new.
 
     A final job whose objects are still there makes no step: they are stale. One that held GPUs and is seen held was
-    taken back by the engine, so it was preempted.
+    taken back by the engine, so it was preempted. One whose pods had their GPUs has run, however it ended.
     """
     if seen.phase is Phase.ABSENT:
         return ()
@@ -87,4 +92,6 @@ def steps_to(status: JobStatus, seen: JobObservation) -> tuple[JobStatus, ...]:
         target = JobStatus.PREEMPTED
     if status is target:
         return ()
+    if seen.bound_at is not None and target in (JobStatus.FAILED, JobStatus.PREEMPTED) and status in _NOT_RUN:
+        return (*(steps_between(status, JobStatus.RUNNING) or ()), target)
     return steps_between(status, target) or ()

@@ -32,6 +32,7 @@ class Place(BaseModel):
         cards_count: How many cards one machine has, whole or divided.
         machine_amount: What one machine has: cards, instances or MiB.
         largest_amount: The most that one pod can have: of MiB, what one card has.
+        physical_mib: What one of its cards has, as nvidia-smi prints it; 0: not known.
         most_machines_count: How many machines an autoscaler may make; None: what is there is all there is.
         offers_spot: Whether its machines may be spot capacity.
     """
@@ -49,6 +50,7 @@ class Place(BaseModel):
     machine_amount: int
     largest_amount: int
     cards_count: int = 0
+    physical_mib: int = 0
     most_machines_count: int | None = None
     offers_spot: bool = False
 
@@ -176,6 +178,7 @@ def _places(node: Node, manager: Manager, sizes: Mapping[str, Sequence[int]]) ->
         "gpu_type": card[0],
         "size_gb": card[1],
         "cards_count": node.card_count,
+        "physical_mib": node.gpus[0].physical_mib,
         "selector": selector,
         "tolerations": node.tolerations,
         "most_machines_count": pool.gpu_limit_count // node.card_count if pool else None,

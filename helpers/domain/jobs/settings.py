@@ -65,6 +65,15 @@ class ManagerSettings(BaseModel):
         """Whether a job that may be interrupted can get spot capacity. Where nothing is known, it can."""
         return not self.places or any(place.offers_spot for place in self.places)
 
+    def physical_mib(self) -> dict[str, int]:
+        """`{card's price key: MiB of one card}` of the estate's cards; of cards of one name that differ, the larger."""
+        found: dict[str, int] = {}
+        for place in self.places:
+            if place.physical_mib:
+                key = place.pool.price_key
+                found[key] = max(place.physical_mib, found.get(key, 0))
+        return found
+
     def project(self, name: str) -> Project | None:
         """The project of that name; None: it may run no jobs."""
         return next((project for project in self.projects if project.name == name), None)
