@@ -33,14 +33,14 @@ def node(name: str, pool: str, *, spot: bool = False, ready: bool = True, **allo
 
 def test_without_a_machine_a_pool_is_as_large_as_it_may_become(cards: Cards) -> None:
     assert cards.capacity([])[A100] == 24
-    assert [(room.free, room.spot, room.count) for room in cards.rooms(A100, [], [])] == [(8, None, 3)]
+    assert [(room.amount, room.spot, room.count) for room in cards.rooms([], [], [])[A100].rooms] == [(8, None, 3)]
 
 
 def test_a_machine_that_is_there_is_none_that_may_be_made(cards: Cards) -> None:
     machines = [node("a", "gpu-a100", spot=True, nvidia_com__gpu=8)]
     assert cards.capacity(machines)[A100] == 24
-    rooms = [(room.free, room.spot, room.count) for room in cards.rooms(A100, machines, [])]
-    assert rooms == [(8, True, 1), (8, None, 2)]
+    rooms = [(room.name, room.amount, room.spot, room.count) for room in cards.rooms(machines, [], [])[A100].rooms]
+    assert rooms == [("a", 8, True, 1), ("", 8, None, 2)]
 
 
 def test_what_is_paid_for_is_every_machine_of_the_estate_also_one_that_takes_no_pod(cards: Cards) -> None:
