@@ -97,8 +97,8 @@ class Cards:
             if job["spec"]["suspend"] or is_over(job) or pool not in counted:
                 continue
             left_count = job["spec"]["parallelism"] - bound[job["metadata"]["uid"]]
-            if left_count > 0:
-                amount = amount_of(limits_of(job), counted[pool])
+            amount = amount_of(limits_of(job), counted[pool])  # 0: its nodes have another resource by now
+            if left_count > 0 and amount > 0:
                 avoids = frozenset(said.get(self._key("avoids"), "").split(",")) - {""}
                 seats = Seats(amount, left_count, said.get(self._key("capacity")) == SPOT, avoids)
                 found[pool][job["metadata"]["name"]] = seats

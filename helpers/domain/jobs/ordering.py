@@ -199,6 +199,7 @@ def decide(
         rooms: `{pool: its nodes}`; a pool that is missing is taken for one node.
     """
     floors = _floors(holding, capacity, rooms or {})
+    nothing = Floor(PoolRooms(()), {})
     for floor in floors.values():
         floor.keep_unseated(now_at)
     cards: dict[str, float] = defaultdict(float)
@@ -212,7 +213,7 @@ def decide(
         if quota is not None and cards[job.project_id] + job.demand.gpu_count() > quota:
             answers.append(Stay(job.job_id, f"project {job.project_id} holds its quota of {quota:g} GPUs"))
             continue
-        floor = floors.get(job.demand.pool, _NOTHING)
+        floor = floors.get(job.demand.pool, nothing)
         seats = seats_of(job, floor)
         answer = _one(job, seats, floor, _end(job, now_at))
         if isinstance(answer, Go):
@@ -233,11 +234,11 @@ def anybody_fits(
 ) -> bool:
     """Whether anybody finds enough free; where nobody does, `decide` lets nobody go in any order."""
     floors = _floors(holding, capacity, rooms or {})
-    found = ((floors.get(job.demand.pool, _NOTHING), job) for job in waiting)
+    nothing = Floor(PoolRooms(()), {})
+    found = ((floors.get(job.demand.pool, nothing), job) for job in waiting)
     return any(floor.lacking_count(seats_of(job, floor)) == 0 for floor, job in found)
 
 
-_NOTHING = Floor(PoolRooms(()), {})
 _WHERE = {None: "", True: " on spot capacity", False: " on on-demand capacity"}
 
 

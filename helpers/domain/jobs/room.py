@@ -61,10 +61,13 @@ class Nodes:
     def __init__(self, rooms: Sequence[Room]) -> None:
         self.rooms = [room for room in rooms for _ in range(room.count)]
         self.left = [max(0, room.amount - sum(room.held.values())) for room in self.rooms]
+        self._holds: dict[Seats, bool] = {}
 
     def holds(self, seats: Seats) -> bool:
         """Whether all would find room if nobody else were there."""
-        return self.fitting_count(seats, [room.amount for room in self.rooms]) >= seats.count
+        if seats not in self._holds:
+            self._holds[seats] = self.fitting_count(seats, [room.amount for room in self.rooms]) >= seats.count
+        return self._holds[seats]
 
     def fitting_count(self, seats: Seats, left: Sequence[int] | None = None) -> int:
         """For how many of them, or more like them, there is room."""
@@ -114,7 +117,10 @@ class Floor(Nodes):
         self._kept: list[_Kept] = []
         # Beside the worst place for all that are on no node yet; it may be less than nothing.
         self._sure = list(self.left)
+        # Thousands wait, and most ask for what somebody before them asked for.
         self._lacking: dict[Seats, int] = {}
+        self._frees: dict[Seats, int] = {}
+        self._detours: dict[tuple[Seats, tuple[datetime, ...]], frozenset[str] | None] = {}
         # The largest first, each in the fullest node that holds it, so that as much as can be is left whole.
         self._unseated: list[tuple[datetime | None, Seats]] = []
         for job_id, seats in sorted(pool.unplaced.items(), key=lambda one: -one[1].amount):
@@ -137,7 +143,10 @@ class Floor(Nodes):
 
     def free(self, seats: Seats) -> int:
         """What they have free now, beside all that were let go."""
-        return sum(left for room, left in zip(self.rooms, self.left, strict=True) if seats.may_be_on(room))
+        if seats not in self._frees:
+            pairs = zip(self.rooms, self.left, strict=True)
+            self._frees[seats] = sum(left for room, left in pairs if seats.may_be_on(room))
+        return self._frees[seats]
 
     def lacking_count(self, seats: Seats) -> int:
         """How many find no room now, once all that were let go before have theirs."""
@@ -149,7 +158,8 @@ class Floor(Nodes):
         """They are let go."""
         self.seat(seats)
         self._unplaced.append((ends_at, seats))
-        self._lacking.clear()
+        for known in (self._lacking, self._frees, self._detours):
+            known.clear()
         for index in range(len(self._sure)):
             self._sure[index] -= self._most(seats, index)
         for kept in self._kept_before(ends_at):
@@ -178,9 +188,16 @@ class Floor(Nodes):
 
     def detour(self, seats: Seats, ends_at: datetime) -> frozenset[str] | None:
         """The nodes that they must avoid, so that nobody for whom room is kept starts later; None: that cannot be."""
+        before = self._kept_before(ends_at)
+        key = (seats, tuple(kept.starts_at for kept in before))
+        if key not in self._detours:
+            self._detours[key] = self._around(seats, before)
+        return self._detours[key]
+
+    def _around(self, seats: Seats, before: Sequence[_Kept]) -> frozenset[str] | None:
         closed = {
             self.rooms[index].name
-            for kept in self._kept_before(ends_at)
+            for kept in before
             for index, spare in kept.spare.items()
             if self._most(seats, index) > spare
         }
