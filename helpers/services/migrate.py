@@ -2,8 +2,7 @@
 
 To claims, tenant by tenant: the number goes first, so that nobody comes by it any more; every pod that it
 let in is held for; then one tenant after the other is stopped, loses its holds, gets its claim and starts.
-Back, all at once: a number says nothing about cards, so no claim may be left when it shows.
-Every step can be run again: what is done already is found so.
+Back is all at once (`migrate_back`). Every step can be run again: what is done already is found so.
 """
 
 from __future__ import annotations
@@ -13,30 +12,28 @@ from typing import Any
 
 from helpers.domain import names
 from helpers.domain.budget import budget_fields
-from helpers.domain.capacity import capacity_settings
+from helpers.domain.demand_gates.rules import is_gated
 from helpers.domain.dra.claims import driver_of
 from helpers.domain.dra.holds import hold_allocation, hold_claim, hold_label, hold_name
 from helpers.domain.dra.migration import Move, MovePlan, TenantFacts, cards_held, plan_moves
-from helpers.domain.dra.offers import held_memory
 from helpers.domain.errors import CheckFailed
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.tenants import Tenant
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 from helpers.rendering.objects import RenderedObject
 from helpers.services.budget import set_budget
-from helpers.services.capacity import assert_capacity
 from helpers.services.claims import CLAIMS, observe_held
 from helpers.services.migrate_facts import (
     cards_of_kind,
-    claimed_pods,
     missing_cards,
-    nodes_of,
     numbered_pods,
     tenant_facts,
     workload_of,
 )
 from helpers.services.migrate_hands import Hands, apply_rendered, start, stop, stops, wait
+from helpers.services.migrate_number import number_left, take_number_off
 from helpers.services.migrate_objects import Changes
+from helpers.services.migrate_pods import end_pods_made_too_early, end_pods_that_run, wait_until_admitted
 
 
 def plan_to_claims(cluster: Cluster, target: Estate, kind: str) -> MovePlan:
@@ -96,13 +93,22 @@ class ToClaims:
         for move in plan.moves:
             facts = self._facts_of(move.tenant)
             if facts is not None and not facts.done:
+                self._keep_out()
                 self._hands.say(move.text())
                 self._move(facts, move)
-        self._drop_holds()
+        self._keep_out()
+        for tenant in self._target.tenants:
+            if tenant.node == self._kind:
+                # One that an API server made by an old rule, or a DaemonSet's of a run that was broken off.
+                end_pods_made_too_early(self._hands, self._target, tenant)
+        self._hands.say(f"{self._kind}: every tenant has its budget by claim")
         if left := numbered_pods(self._cluster, self._target, self._kind):
             pods = ", ".join(map(str, left))
-            self._hands.say(f"{self._kind}: the gate waits for pods by the number that are no tenant's: {pods}")
-        self._hands.say(f"{self._kind}: every tenant has its budget by claim")
+            self._hands.say(
+                f"{self._kind}: still by the number, and no tenant's: {pods}. The gate waits for them, and holds "
+                f"({', '.join(map(hold_name, left))}) keep that memory from claims, also when they have ended: "
+                f"run gpumem migrate --to dra --node {self._kind} --execute again then, it drops them."
+            )
 
     def _preflight(self) -> None:
         """What would be refused is refused before anything is stopped."""
@@ -112,19 +118,20 @@ class ToClaims:
                 set_budget(self._cluster, budget_fields(self._target, tenant), dry_run=True)
             elif tenant.apply == "create":
                 self._apply(self._changes.workload(tenant), dry_run=True)
-            elif not self._changes.policies:
-                raise CheckFailed(
-                    f"tenant {tenant.name}: apply is admission, and the webhook's document changes for all tenants at "
-                    "once. Use admission.engine: policy, which Kubernetes 1.36 has."
-                )
+            else:
+                self._changes.refuse_webhook(tenant)
 
     def _freeze_number(self) -> None:
         """Nobody comes by the number any more. Running pods stay: a kubelet ignores a number that is missing."""
         self._changes.apply_capacity(self._apply, self._cluster)
-        settings = capacity_settings(self._target)
-        report = assert_capacity(self._cluster, settings, events=self._hands.events, log=self._hands.log)
-        for line in report.lines():
-            self._hands.say(line)
+        take_number_off(self._hands, self._target, self._kind, self._changes.newest_watch)
+
+    def _keep_out(self) -> None:
+        """Before each turn and after the last: somebody else may have written the number, and pods come by it."""
+        if left := number_left(self._cluster, self._target, self._kind):
+            self._hands.say(f"the number is back: {left}")
+            take_number_off(self._hands, self._target, self._kind, self._changes.newest_watch)
+        self._hold()
 
     def _hold(self) -> None:
         """For every pod that the number let in, whoever's it is."""
@@ -140,7 +147,7 @@ class ToClaims:
             if not (found.get("status") or {}).get("allocation"):
                 status = hold_allocation(pod, mine)
                 self._cluster.merge_patch(ref, status, field_manager=names.FIELD_MANAGER_BUDGET, subresource="status")
-            self._hands.say(f"held for {pod} on {', '.join(f'{card.node}/{card.device}' for card in mine)}")
+                self._hands.say(f"held for {pod} on {', '.join(f'{card.node}/{card.device}' for card in mine)}")
 
     def _drop_holds(self) -> None:
         """A hold lives as long as its pod."""
@@ -151,22 +158,41 @@ class ToClaims:
                 drop_hold(self._cluster, hold)
 
     def _move(self, facts: TenantFacts, move: Move) -> None:
-        tenant, restarts = facts.tenant, stops(facts)
+        tenant, restarts, is_daemon_set = facts.tenant, stops(facts), facts.tenant.workload.kind == "DaemonSet"
         self._apply_all(self._changes.templates(tenant))
         if restarts:
             stop(self._hands, self._target, tenant)
-        else:
+        elif not is_daemon_set:
             self._switch(tenant)
         self._wait(lambda: not self._old_pods(tenant), lambda: f"{tenant.name}: old pods have not ended")
-        wanted = {name: self._with_card_count(name) + count for name, count in move.lets_in.items()}
+        # Whether and when a gate opens again nobody knows here.
+        let_in = {name: count for name, count in move.lets_in.items() if not is_gated(self._target, name)}
+        wanted = {name: self._with_card_count(name) + count for name, count in let_in.items()}
         self._drop_holds()
         for name, count in wanted.items():
             self._wait_for_cards(name, count)
-        if restarts:
+        if restarts or is_daemon_set:
             self._switch(tenant)
+            if tenant.apply == "admission":
+                wait_until_admitted(self._hands, self._target, tenant, by_claim=True)
+        if restarts:
             start(self._hands, self._target, tenant)
-        if not move.waits_count and (facts.replicas or facts.stopped):
-            self._wait_for_cards(tenant.name, 1)
+        self._wait_for_own(facts, move)
+
+    def _wait_for_own(self, facts: TenantFacts, move: Move) -> None:
+        """Until the tenant's new pods have cards, where they must get one now."""
+        tenant = facts.tenant
+        if tenant.workload.kind == "DaemonSet":
+            wanted_count = len(facts.old_pods)
+        else:
+            wanted_count = int(bool(facts.replicas or facts.stopped))
+
+        def have_cards() -> bool:
+            end_pods_made_too_early(self._hands, self._target, tenant)
+            return self._with_card_count(tenant.name) >= wanted_count
+
+        if wanted_count and not move.waits_count and not is_gated(self._target, tenant.name):
+            self._wait(have_cards, lambda: f"{tenant.name}: its new pods have no card")
 
     def _switch(self, tenant: Tenant) -> None:
         if tenant.apply == "patch":
@@ -181,6 +207,8 @@ class ToClaims:
             self._hands.events.record(workload, "GpumemBudgetMoved", message)
 
     def _old_pods(self, tenant: Tenant) -> bool:
+        if tenant.workload.kind == "DaemonSet":
+            end_pods_that_run(self._hands, self._target, tenant, by_claim=False)
         facts = self._facts_of(tenant)
         return facts is not None and bool(facts.old_pods)
 
@@ -221,42 +249,3 @@ def drop_hold(cluster: Cluster, hold: Manifest) -> None:
     freed = {"status": {"allocation": None}}
     cluster.merge_patch(ref, freed, field_manager=names.FIELD_MANAGER_BUDGET, subresource="status")
     cluster.delete(ref, uid=metadata["uid"])
-
-
-def back_to_number(hands: Hands, target: Estate, kind: str, changes: Changes) -> None:
-    """All tenants of the kind stop, the number shows, all start again.
-
-    Raises:
-        CheckFailed: something did not come in time; run it again.
-        ClusterError: the API refused or did not answer.
-    """
-    facts = tenant_facts(hands.cluster, target, kind)
-    for one in facts:
-        if stops(one):
-            stop(hands, target, one.tenant)
-    for one in facts:
-        if one.tenant.apply == "patch":
-            hands.say(set_budget(hands.cluster, budget_fields(target, one.tenant)).message)
-        for item in changes.of_tenant(one.tenant):
-            apply_rendered(hands.cluster, item, changes.field_manager)
-    wait(
-        hands,
-        lambda: not claimed_pods(hands.cluster, target, kind),
-        lambda: f"still with a claim: {', '.join(claimed_pods(hands.cluster, target, kind))}",
-    )
-    changes.apply_capacity(lambda item: apply_rendered(hands.cluster, item, changes.field_manager), hands.cluster)
-    report = assert_capacity(hands.cluster, capacity_settings(target), events=hands.events, log=hands.log)
-    for line in report.lines():
-        hands.say(line)
-    _drop_holds_on(hands.cluster, target, kind)
-    for one in facts:
-        if stops(one):
-            start(hands, target, one.tenant)
-    hands.say(f"{kind}: every tenant has its budget by the node's number")
-
-
-def _drop_holds_on(cluster: Cluster, estate: Estate, kind: str) -> None:
-    pools = {node.name for node in nodes_of(cluster, estate, kind)}
-    for hold in holds_in(cluster, estate):
-        if any(held.key[1] in pools for held in held_memory([hold], driver_of(estate))):
-            drop_hold(cluster, hold)

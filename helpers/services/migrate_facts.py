@@ -9,7 +9,7 @@ from helpers.domain.admission.claims import has_claim
 from helpers.domain.budget import API_VERSION
 from helpers.domain.capacity import NodeFacts, NodeKind, Shortfall, capacity_settings, node_kinds
 from helpers.domain.dra.claims import claim_template_name
-from helpers.domain.dra.gate import claim_shortfalls
+from helpers.domain.dra.gate import card_shortfalls
 from helpers.domain.dra.migration import OldPod, TenantFacts
 from helpers.domain.dra.offers import OfferedCard
 from helpers.domain.estate.budget_backend import CountedBy, NodeBudget
@@ -58,7 +58,7 @@ def missing_cards(cluster: Cluster, target: Estate, kind: str) -> tuple[Shortfal
         update={"nodes": (), "claim_nodes": tuple(node for node in settings.claim_nodes if node.name == kind)}
     )
     cards = observe_cards(cluster, settings.claims_driver)
-    return claim_shortfalls(alone, nodes_of(cluster, target, kind), cards, ())
+    return card_shortfalls(alone, nodes_of(cluster, target, kind), cards)
 
 
 def cards_of_kind(cluster: Cluster, target: Estate, kind: str) -> tuple[OfferedCard, ...]:

@@ -66,14 +66,18 @@ def start(hands: Hands, estate: Estate, tenant: Tenant) -> None:
     _annotate(hands.cluster, tenant, migrating_annotation(estate.label_prefix), None)
 
 
-def wait(hands: Hands, done: Callable[[], bool], problem: Callable[[], str]) -> None:
-    """Until `done`.
+def wait(hands: Hands, done: Callable[[], bool], problem: Callable[[], str], *, progress: bool = False) -> None:
+    """Until `done`; with `progress` it says what is waited for, each time that it changes.
 
     Raises:
         CheckFailed: not within the time; says what `problem` says.
     """
     until = hands.clock.monotonic_seconds() + hands.wait_seconds
+    said = ""
     while not done():
+        if progress and (text := problem()) != said:
+            said = text
+            hands.say(f"waiting: {text}")
         if hands.clock.monotonic_seconds() >= until:
             raise CheckFailed(f"{problem()} after {hands.wait_seconds:g} s. Nothing is lost: run it again, or go back.")
         hands.clock.sleep_seconds(_POLL_SECONDS)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from helpers.domain import names
+from helpers.domain.errors import CheckFailed
 from helpers.domain.estate.tenants import Tenant
 from helpers.ports.cluster import Cluster, ObjectRef
 from helpers.rendering.objects import Rendered, RenderedObject, address_of
@@ -39,6 +40,23 @@ class Changes:
             item = self._before[address]
             if item.component == "capacity":
                 _delete(cluster, item)
+
+    def refuse_webhook(self, tenant: Tenant) -> None:
+        """Raises CheckFailed where the tenant's pods get their budget by a webhook."""
+        if tenant.apply == "admission" and not self.policies:
+            raise CheckFailed(
+                f"tenant {tenant.name}: apply is admission, and the webhook's document changes for all tenants at "
+                "once. Use admission.engine: policy, which Kubernetes 1.36 has."
+            )
+
+    @property
+    def newest_watch(self) -> Mapping[str, str] | None:
+        """The annotations by which the new capacity watch's pods are told from older ones; None: it has no watch."""
+        item = self._after.get("0/capacity-watch")
+        if item is None:
+            return None
+        annotations: Mapping[str, str] = item.manifest["spec"]["template"]["metadata"]["annotations"]
+        return annotations
 
     def workload(self, tenant: Tenant) -> RenderedObject:
         """The workload of a `create` tenant."""

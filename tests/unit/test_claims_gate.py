@@ -13,6 +13,7 @@ from helpers.domain.dra.offers import held_memory, offered_cards
 from helpers.domain.dra.slice_document import NodeIdentity, desired_slice
 from helpers.domain.estate.model import Estate
 from helpers.domain.names import GATE_SERVICE_ACCOUNT
+from helpers.ports.cluster import ObjectRef
 from helpers.rendering.gitops_steps import with_step_rights
 from helpers.rendering.render import render
 from helpers.services.gate import verify
@@ -89,6 +90,18 @@ def test_a_pod_that_the_number_let_in_keeps_it_closed(cluster: FakeCluster) -> N
         "node gpu-0: still holds budgets by number: ai/ollama-0 (16000 MiB), "
         "wanted claims alone (gpumem migrate --to dra)"
     )
+
+
+def test_a_number_beside_claims_keeps_it_closed(cluster: FakeCluster) -> None:
+    cluster.add(published("gpu-0", 24000, 24000))
+    cluster.write(ObjectRef("v1", "Node", "gpu-0"), {"status": {"capacity": {RESOURCE: "48k"}}}, subresource="status")
+    (message,) = messages(cluster, claims_alone())
+    assert message == (
+        f"node gpu-0: still shows {RESOURCE}: 48000 MiB, "
+        "wanted no number beside claims (gpumem migrate --to dra, or what gpumem doctor prints)"
+    )
+    cluster.write(ObjectRef("v1", "Node", "gpu-0"), {"status": {"capacity": {RESOURCE: "0"}}}, subresource="status")
+    assert messages(cluster, claims_alone()) == [], "0 lets nobody in"
 
 
 def test_a_claim_on_a_node_with_a_number_keeps_it_closed(cluster: FakeCluster) -> None:

@@ -78,12 +78,15 @@ def _check(target: Estate) -> None:
 
 def _plan(cluster: Any, target: Estate, kind: str, backend: CountedBy) -> None:
     from helpers.services.migrate import plan_to_claims
+    from helpers.services.migrate_back import refuse_strangers
     from helpers.services.migrate_facts import missing_cards, tenant_facts
 
     click.echo(f"{kind} to {backend}:")
     if backend == "extendedResource":
-        for facts in tenant_facts(cluster, target, kind):
+        found = tenant_facts(cluster, target, kind)
+        for facts in found:
             click.echo(f"  {facts.tenant.name}: stops, gets its budget by number, starts again when all have stopped")
+        refuse_strangers(cluster, target, kind, found)
         return
     click.echo("  first the number is taken off its nodes, and every pod that it let in is held for by a claim")
     for shortfall in missing_cards(cluster, target, kind):
@@ -107,7 +110,8 @@ def _execute(
     from helpers.adapters.logging_ import JsonLog
     from helpers.adapters.process import installed_version
     from helpers.rendering.render import render
-    from helpers.services.migrate import ToClaims, back_to_number
+    from helpers.services.migrate import ToClaims
+    from helpers.services.migrate_back import back_to_number
     from helpers.services.migrate_hands import Hands
     from helpers.services.migrate_objects import Changes
 

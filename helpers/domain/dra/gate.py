@@ -7,11 +7,14 @@ from collections.abc import Iterator, Sequence
 from helpers.domain.capacity import CapacitySettings, ClaimNode, NodeFacts, NodeKind, Shortfall
 from helpers.domain.dra.offers import HeldMemory, OfferedCard
 
+_NO_NUMBER = "no number beside claims (gpumem migrate --to dra, or what gpumem doctor prints)"
+_CLAIMS_ALONE = "claims alone (gpumem migrate --to dra)"
+
 
 def claim_shortfalls(
     settings: CapacitySettings, nodes: Sequence[NodeFacts], cards: Sequence[OfferedCard], held: Sequence[HeldMemory]
 ) -> tuple[Shortfall, ...]:
-    """Empty when every such node offers its cards, and no node holds budgets of both backends.
+    """Empty when every such node offers its cards, shows no number, and no node holds budgets of both backends.
 
     A pod that the number let in is invisible to claims, and the other way round: together they may take
     more of a card than it has. `gpumem migrate` moves tenants without that.
@@ -22,6 +25,25 @@ def claim_shortfalls(
         cards: What is offered.
         held: What claims hold.
     """
+    by_number = [
+        Shortfall(
+            f"node {node.name}", f"still holds budgets by number: {', '.join(map(str, node.pods))}", _CLAIMS_ALONE
+        )
+        for node in _claim_nodes(settings, nodes)
+        if node.pods
+    ]
+    return (
+        *card_shortfalls(settings, nodes, cards),
+        *numbers_shown(settings, nodes),
+        *by_number,
+        *_claims_on_numbered_nodes(settings, nodes, cards, held),
+    )
+
+
+def card_shortfalls(
+    settings: CapacitySettings, nodes: Sequence[NodeFacts], cards: Sequence[OfferedCard]
+) -> tuple[Shortfall, ...]:
+    """Empty when every kind with claims has its nodes, and each of them offers its cards."""
     found: list[Shortfall] = []
     for kind in settings.claim_nodes:
         mine = [node for node in nodes if kind.matches(node.name, node.labels)]
@@ -30,11 +52,24 @@ def claim_shortfalls(
             found.append(Shortfall(f"nodes[{kind.name}]", shown, f"{kind.min_nodes}, each with {_mib(kind.cards_mib)}"))
         for node in sorted(mine, key=lambda node: node.name):
             found += offered_shortfalls(kind, node, cards, settings.claims_driver)
-            if node.pods:
-                pods = ", ".join(map(str, node.pods))
-                shown = f"still holds budgets by number: {pods}"
-                found.append(Shortfall(f"node {node.name}", shown, "claims alone (gpumem migrate --to dra)"))
-    return (*found, *_claims_on_numbered_nodes(settings, nodes, cards, held))
+    return tuple(found)
+
+
+def numbers_shown(settings: CapacitySettings, nodes: Sequence[NodeFacts]) -> tuple[Shortfall, ...]:
+    """Nodes that show the number although their budgets are claims: by it a pod comes in that no claim sees."""
+    found = []
+    for node in _claim_nodes(settings, nodes):
+        # The scheduler goes by what is allocatable, and a kubelet makes that from the capacity. 0 lets nobody in.
+        shown_mib = max(node.capacity_mib or 0, node.allocatable_mib or 0)
+        if shown_mib:
+            shown = f"still shows {settings.resource}: {shown_mib} MiB"
+            found.append(Shortfall(f"node {node.name}", shown, _NO_NUMBER))
+    return tuple(found)
+
+
+def _claim_nodes(settings: CapacitySettings, nodes: Sequence[NodeFacts]) -> list[NodeFacts]:
+    mine = [node for node in nodes if any(kind.matches(node.name, node.labels) for kind in settings.claim_nodes)]
+    return sorted(mine, key=lambda node: node.name)
 
 
 def offered_shortfalls(
