@@ -5,7 +5,7 @@ It counts what is made, and never lets anybody go.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from helpers.domain.jobs.gpus import CardKind, Pool
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.observation import Capability, JobObservation, Phase
 from helpers.domain.jobs.ordering import Waiting, ordered
+from helpers.domain.jobs.room import PoolRooms
 from helpers.ports.job_engine import QueueFacts
 
 _HELD = JobObservation(Phase.HELD)
@@ -45,15 +46,11 @@ class FolderEngine:
         with self._made.open("a", encoding="utf-8") as file:
             file.write(f"{job.job_id}\n")
 
-    def lacks_room(self, job: Job) -> str:  # noqa: ARG002 - the port's signature
+    def rooms(self) -> Mapping[Pool, PoolRooms]:
         """There is no node to look at."""
-        return ""
+        return {}
 
-    def offers(self, job: Job) -> bool:  # noqa: ARG002 - the port's signature
-        """Who knows."""
-        return True
-
-    def let_go(self, job: Job, reason: str) -> None:
+    def let_go(self, job: Job, reason: str, avoids: Collection[str] = ()) -> None:
         """Nobody goes."""
 
     def hold(self, job: Job) -> None:

@@ -189,5 +189,5 @@ def job_label(label_prefix: str) -> str:
 
 
 def job_annotation(label_prefix: str, what: str) -> str:
-    """What a job's object says about itself: `attempt`, `capacity`, `checkpoint`, `job-name`, `submitted-by`."""
+    """What a job's object says of itself: `attempt`, `avoids`, `capacity`, `checkpoint`, `job-name`, `submitted-by`."""
     return f"{label_prefix}/{what}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -11,6 +11,7 @@ from helpers.domain.jobs.gpus import CardKind, Pool
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.observation import Capability, JobObservation
 from helpers.domain.jobs.ordering import Holding, Rules, Waiting
+from helpers.domain.jobs.room import PoolRooms
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,15 @@ class JobEngine(Protocol):
         """Its objects are there, held; found there already, nothing is changed."""
         ...
 
-    def lacks_room(self, job: Job) -> str:
-        """Why its workers would not all find room on the nodes now, though the pool has enough in all; empty: they do.
+    def rooms(self) -> Mapping[Pool, PoolRooms]:
+        """`{pool: its nodes}`, with what was let go, also where no pod of that is placed yet.
 
-        It knows what was let go before, also where no pod of that is placed yet.
+        A pool that is missing is taken for one node; so is every pool of an engine that lets go itself.
         """
         ...
 
-    def offers(self, job: Job) -> bool:
-        """Whether there is, or can be made, any node of the job's capacity (spot, on-demand) that it fits on."""
-        ...
-
-    def let_go(self, job: Job, reason: str) -> None:
-        """It may start, because of `reason`. Engines that decide that themselves do nothing."""
+    def let_go(self, job: Job, reason: str, avoids: Collection[str] = ()) -> None:
+        """It may start, because of `reason`, on any node but `avoids`. Engines that decide that do nothing."""
         ...
 
     def hold(self, job: Job) -> None:

@@ -162,26 +162,27 @@ class ManagerLoop:
             return
         holding = [holding_of(row, hours, now_at) for row in rows if row.status in HOLDING]
         capacity = self._ports.engine.capacity()
-        if not anybody_fits(waiting, holding, capacity):
+        rooms = self._ports.engine.rooms()
+        if not anybody_fits(waiting, holding, capacity, rooms):
             return  # an order of thousands is not made for nobody
         order = self._ports.engine.order(QueueFacts(waiting, holding, capacity, self._rules, now_at=now_at))
-        for answer in decide(order, holding, capacity, self._rules, now_at):
+        for job, answer in zip(order, decide(order, holding, capacity, self._rules, now_at, rooms), strict=True):
             if isinstance(answer, Go):
                 self._safely(answer.job_id, partial(self._go, answer))
+            elif answer.lacks_room and self._said.get(job.job_id) != answer.reason:  # once, and not each second
+                self._said[job.job_id] = answer.reason
+                reason = answer.reason
+                self._ports.log.info("job_lacks_room", job_id=job.job_id, namespace=job.project_id, reason=reason)
 
     def _go(self, go: Go) -> bool:
         job = self._ports.store.job(go.job_id)
         if job is None or job.status is not JobStatus.QUEUED:
             return False
-        # What it was given in the order stays its own: nobody behind it takes it, and a node becomes free.
-        if lack := self._ports.engine.lacks_room(job):
-            if self._said.get(job.job_id) != lack:  # once, and not each second
-                self._ports.log.info("job_lacks_room", job_id=job.job_id, namespace=job.project_id, reason=lack)
-            self._said[job.job_id] = lack
-            return job.capacity == "spot" and not self._ports.engine.offers(job) and self._on_demand(job)
+        if go.on_demand:
+            return self._on_demand(job)
         # First the act, then the record: what was let go and not recorded is seen at the next turn; the
         # other way round it would be recorded as running, seen held, and counted as interrupted.
-        self._ports.engine.let_go(job, go.reason)
+        self._ports.engine.let_go(job, go.reason, go.avoids)
         self._ports.metrics.acted("let_go")
         self._follower.let_go(job.job_id)
         now_at = self._ports.clock.now_at()
@@ -194,7 +195,7 @@ class ManagerLoop:
         return True
 
     def _on_demand(self, job: Job) -> bool:
-        """It may be interrupted and need not: there is no spot machine that it could wait for."""
+        """It may be interrupted and need not: no spot machine could hold it. It goes at the next turn."""
         text = f"there is no spot capacity of {job.spec.demand.pool.name}, so it goes on with on-demand"
         change = note(job, self._ports.clock.now_at(), "capacity", text, MANAGER_ACTOR, capacity="on-demand")
         return self._ports.store.apply([change])

@@ -13,10 +13,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from helpers.domain.errors import DependencyError
-from helpers.domain.jobs.estimates import Durations, Estimate, Expected, estimates
+from helpers.domain.jobs.estimates import Durations, Estimate, Expected, estimates, lane_key
 from helpers.domain.jobs.gpus import Pool
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.ordering import Holding, Waiting
+from helpers.domain.jobs.places import SPOT
+from helpers.domain.jobs.preemption import first_capacity
+from helpers.domain.jobs.room import PoolRooms
 from helpers.domain.jobs.settings import ManagerSettings
 from helpers.domain.jobs.spec import SECONDS_PER_HOUR, JobSpec, Priority
 from helpers.domain.jobs.states import HOLDING, WAITING
@@ -38,7 +41,8 @@ _SETTLED = timedelta(seconds=2)
 
 @dataclass(frozen=True)
 class QueueSnapshot:
-    """One look. `as_urgent`: how many wait before a new job of each priority; `last_start`: of each pool's last.
+    """One look. `as_urgent`: how many wait before a new job of each priority; `last_start`: of the last
+    that waits for the same.
 
     `settled`: as `as_urgent`, without those so new that some beside them may not have been committed yet.
     """
@@ -51,13 +55,16 @@ class QueueSnapshot:
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
     as_urgent: Mapping[Priority, int] = field(default_factory=dict)
     settled: Mapping[Priority, int] = field(default_factory=dict)
-    last_start: Mapping[Pool, datetime | None] = field(default_factory=dict)
+    last_start: Mapping[tuple[Pool, bool | None], datetime | None] = field(default_factory=dict)
+    rooms: Mapping[Pool, PoolRooms] = field(default_factory=dict)
 
 
 def waiting_of(row: QueueRow, default_hours: float) -> Waiting:
     """A row as the order needs it. What it has held already is taken off what it may hold."""
     most_seconds = (row.max_duration_hours or default_hours) * SECONDS_PER_HOUR - row.held_seconds
-    return Waiting(row.job_id, row.project_id, row.priority, row.queued_at, row.demand, max(0.0, most_seconds))
+    most_seconds = max(0.0, most_seconds)
+    spot = row.capacity == SPOT
+    return Waiting(row.job_id, row.project_id, row.priority, row.queued_at, row.demand, most_seconds, spot)
 
 
 def holding_of(row: QueueRow, default_hours: float, now_at: datetime) -> Holding:
@@ -121,10 +128,11 @@ class QueueBoard:
         held = [row for row in rows if row.status in HOLDING]
         holding = [holding_of(row, hours, now_at) for row in held]
         capacity: Mapping[Pool, int] = self._engine.capacity() if self._engine is not None else {}
+        rooms: Mapping[Pool, PoolRooms] = self._engine.rooms() if self._engine is not None else {}
         facts = QueueFacts(waiting, holding, capacity, self._rules, now_at=now_at)
         order = self._engine.order(facts) if self._engine is not None else _by_age(waiting)
         started = {row.job_id: row.started_at or now_at for row in held}
-        found = estimates(order, holding, started, self._expected(rows), capacity, now_at)
+        found = estimates(order, holding, started, self._expected(rows), capacity, now_at, rooms)
         found_all = QueueSnapshot(
             at=now_at,
             order=tuple(order),
@@ -136,7 +144,8 @@ class QueueBoard:
             settled=_as_urgent(
                 row.priority for row in rows if row.status in WAITING and row.created_at < now_at - _SETTLED
             ),
-            last_start={job.demand.pool: found[job.job_id].starts_at for job in order},
+            last_start={lane_key(job.demand.pool, job.spot, rooms): found[job.job_id].starts_at for job in order},
+            rooms=rooms,
         )
         with self._lock:
             # What was committed before the read began is in it, or over already.
@@ -155,7 +164,8 @@ class QueueBoard:
         position = 1 + last.as_urgent.get(spec.priority, 0)
         if spec.demand.amount > last.capacity.get(pool, 0):
             return Estimate(position, None, Confidence.NONE, f"there are {last.capacity.get(pool, 0)} {pool.name} now")
-        starts_at = last.last_start.get(pool, now_at)
+        is_spot = first_capacity(spec, offers_spot=self._settings.offers_spot) == SPOT
+        starts_at = last.last_start.get(lane_key(pool, is_spot, last.rooms), now_at)
         return Estimate(position, starts_at, Confidence.LOW, "behind all that are as urgent; not looked at yet")
 
     def of_submitted(self, job: Job) -> Estimate:

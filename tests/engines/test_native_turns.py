@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+from helpers.domain.estate.model import Estate
+from helpers.domain.jobs.ordering import Policy
+from helpers.domain.jobs.problems import RequestInvalid
 from lab.cluster import Lab
-from lab.jobs import LabManager
-from tests.engines.scene import evict, job_object, pods_of
+from lab.jobs import BETWEEN_SECONDS, LabManager, lab_manager, settings_of
+from tests.engines.scene import evict, job_object, pods_of, remove_jobs
+from tests.fakes.outside import FakeLog
 
 pytestmark = pytest.mark.lab
 
@@ -98,7 +104,69 @@ def test_a_gang_is_not_let_go_on_cards_that_are_scattered(jobs_lab: Lab, manager
     manager.loop.turn()
 
 
+def test_a_wide_job_has_a_node_kept_and_others_go_past_it(jobs_lab: Lab, manager: LabManager) -> None:
+    """Three cards are free on each node, and one worker wants six. On the node that it gets, it will not need two."""
+    first, other = (manager.submit(gpus=5, seconds=None, max_duration_hours=hours) for hours in (1, 9))
+    manager.until(lambda: manager.statuses(first, other) == ["running", "running"])
+    node = {pod["metadata"]["labels"]["job-name"]: pod["spec"]["nodeName"] for pod in pods_of(jobs_lab, "vision")}
+    wide = manager.submit(project="text", gpus=6, seconds=None)
+    manager.until(lambda: manager.statuses(wide) == ["queued"])
+    small = [manager.submit(project="speech", seconds=None, max_duration_hours=2) for _ in range(6)]
+
+    def beside() -> Counter[str]:
+        return Counter(pod["spec"].get("nodeName", "") for pod in pods_of(jobs_lab, "speech"))
+
+    manager.until(lambda: beside()[node[other]] == 3)
+    for _ in range(5):
+        manager.loop.turn()
+        time.sleep(BETWEEN_SECONDS)
+    assert manager.statuses(wide) == ["queued"]
+    assert beside()[node[first]] <= 2
+    assert beside()[node[other]] == 3
+    manager.desk.cancel(first, "alice")
+    manager.until(lambda: manager.statuses(wide) == ["running"])
+    assert [pod["spec"]["nodeName"] for pod in pods_of(jobs_lab, "text")] == [node[first]]
+    for job_id in (other, wide, *small):
+        manager.desk.cancel(job_id, "alice")
+    manager.loop.turn()
+
+
 SPOT = {"gpu": "H100", "preemptible": True, "gpus": 2}
+
+
+def test_a_job_that_waits_for_spot_keeps_nobody_from_on_demand(jobs_lab: Lab, manager: LabManager) -> None:
+    """The spot node is full, and eight on-demand cards are free."""
+    asked = SPOT | {"gpus": 8, "seconds": None}
+    busy = manager.submit(**asked)
+    manager.until(lambda: manager.statuses(busy) == ["running"])
+    first = manager.submit(**asked)
+    manager.until(lambda: manager.statuses(first) == ["queued"])
+    small = manager.submit(gpu="H100", seconds=None)
+    manager.until(lambda: manager.statuses(first, small) == ["queued", "running"])
+    assert sorted(pod["spec"]["nodeName"] for pod in pods_of(jobs_lab, "vision")) == ["h100", "h100-spot"]
+    for job_id in (busy, first, small):
+        manager.desk.cancel(job_id, "alice")
+    manager.loop.turn()
+
+
+def test_under_fifo_age_alone_counts(jobs_lab: Lab, job_estate: Estate, tmp_path: Path) -> None:
+    """Submitted while priorities counted; now a new one is refused, and the older goes first, low as it is."""
+    url, log = f"sqlite:///{tmp_path}/fifo.db", FakeLog()
+    asked = {"gpu": "L40S", "memory_gb": None, "gpus": 8, "seconds": 1.2}
+    chosen = settings_of(job_estate)
+    try:
+        with lab_manager(jobs_lab, chosen.model_copy(update={"policy": Policy.PRIORITY}), url, log) as one:
+            before = one.submit(**asked)
+            one.until(lambda: one.statuses(before) == ["running"])
+            low, high = (one.submit(priority=word, **asked) for word in ("low", "high"))
+            one.loop.drain()
+        with lab_manager(jobs_lab, chosen.model_copy(update={"policy": Policy.FIFO}), url, log) as fifo:
+            with pytest.raises(RequestInvalid, match="the engine native has no priority"):
+                fifo.submit(priority="high", **asked)
+            fifo.until_over(before, low, high)
+            assert started_at(fifo, low) < started_at(fifo, high)
+    finally:
+        remove_jobs(jobs_lab, job_estate)
 
 
 def test_an_evicted_job_goes_on_from_its_checkpoint(jobs_lab: Lab, manager: LabManager) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from helpers.domain.errors import NotFound
@@ -10,6 +10,7 @@ from helpers.domain.jobs.gpus import CardKind, Pool
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.observation import Capability, JobObservation, Phase
 from helpers.domain.jobs.ordering import Waiting, ordered
+from helpers.domain.jobs.room import PoolRooms
 from helpers.ports.job_engine import QueueFacts
 from tests.fakes.jobs import A100
 
@@ -35,8 +36,8 @@ class FakeEngine:
         self.before: Callable[[str, Job], None] = lambda _act, _job: None
         self.told_at: Callable[[], datetime | None] = lambda: None
         self.unreadable: dict[str, str] = {}
-        self.without_capacity: set[str] = set()
-        self.without_room: dict[str, str] = {}
+        self.nodes: dict[Pool, PoolRooms] = {}
+        self.avoided: dict[str, frozenset[str]] = {}
 
     def capabilities(self) -> frozenset[Capability]:
         return self.can
@@ -45,14 +46,12 @@ class FakeEngine:
         self._act("ensure", job)
         self.jobs.setdefault(job.job_id, JobObservation(Phase.HELD))
 
-    def lacks_room(self, job: Job) -> str:
-        return self.without_room.get(job.job_id, "")
+    def rooms(self) -> Mapping[Pool, PoolRooms]:
+        return dict(self.nodes)
 
-    def offers(self, job: Job) -> bool:
-        return job.capacity not in self.without_capacity
-
-    def let_go(self, job: Job, reason: str) -> None:
+    def let_go(self, job: Job, reason: str, avoids: Collection[str] = ()) -> None:
         self._act("let_go", job)
+        self.avoided[job.job_id] = frozenset(avoids)
         self.jobs[job.job_id] = JobObservation(Phase.STARTING)
 
     def hold(self, job: Job) -> None:

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from helpers.domain.jobs.gpus import Pool
 from helpers.domain.jobs.observation import Phase
+from helpers.domain.jobs.room import PoolRooms, Room
 from tests.fakes.jobs import A100
 from tests.fakes.manager import ManagerBench
+
+WISH = {"gpu_type": "A100", "gpu_memory_gb": 80}
 
 
 @pytest.fixture
@@ -16,34 +20,50 @@ def bench(tmp_path: Path) -> ManagerBench:
     return ManagerBench(tmp_path)
 
 
-def test_a_job_without_room_on_the_nodes_waits_and_keeps_what_it_was_given(bench: ManagerBench) -> None:
-    bench.engine.pools = {A100: 8}
-    wide = bench.submit(gpu_requirements={"gpu_type": "A100", "gpu_memory_gb": 80, "gpu_count": 8})
-    bench.engine.without_room = {wide: "no node has 8 free"}
+def nodes(*rooms: Room) -> dict[Pool, PoolRooms]:
+    return {A100: PoolRooms(rooms)}
+
+
+def test_a_job_without_room_on_the_nodes_waits_and_its_node_is_kept(bench: ManagerBench) -> None:
+    """Eight are free, four on each node. Who ends before a node is whole goes, and who does not, goes elsewhere."""
+    busy = [bench.submit(gpu_requirements=WISH | {"gpu_count": 4}, max_duration_hours=hours) for hours in (1, 9)]
+    bench.engine.pools = {A100: 16}
+    bench.turn()
+    bench.engine.nodes = nodes(*(Room(8, held={job_id: 4}, name=name) for job_id, name in zip(busy, "ab", strict=True)))
+    wide = bench.submit(project_id="text", gpu_requirements=WISH | {"gpu_count": 8})
+    short, long = (bench.submit(max_duration_hours=hours) for hours in (0.5, 9))
+    bench.turn()
+    bench.turn()
+    assert [bench.job(one).status for one in (wide, short, long)] == ["queued", "provisioning", "provisioning"]
+    assert (bench.engine.avoided[short], bench.engine.avoided[long]) == (frozenset(), frozenset("a"))
+    text = "1 of its 1 workers find no node with 8 of A100_80GB free on on-demand capacity"
+    assert [line["reason"] for line in bench.log.of("job_lacks_room")] == [text]
+    bench.engine.nodes = nodes(Room(8, name="a"), Room(8, held={busy[1]: 4}, name="b"))
+    bench.turn()
+    assert bench.job(wide).status == "provisioning"
+
+
+def test_a_busy_spot_node_keeps_no_on_demand_card_back(bench: ManagerBench) -> None:
+    bench.engine.pools = {A100: 16}
+    bench.engine.nodes = nodes(Room(8, spot=True, held={"x": 8}, name="spot"), Room(8, name="on-demand"))
+    first = bench.submit(preemptible=True, gpu_requirements=WISH | {"gpu_count": 8})
     small = bench.submit()
     bench.turn()
-    bench.turn()
-    assert [bench.job(one).status for one in (wide, small)] == ["queued", "queued"]
-    assert [line["reason"] for line in bench.log.of("job_lacks_room")] == ["no node has 8 free"]
-    bench.engine.without_room = {}
-    bench.turn()
-    assert [bench.job(one).status for one in (wide, small)] == ["provisioning", "queued"]
+    assert [bench.job(one).status for one in (first, small)] == ["queued", "provisioning"]
 
 
 def test_where_there_is_no_spot_machine_a_job_goes_on_with_on_demand(bench: ManagerBench) -> None:
+    bench.engine.nodes = nodes(Room(8))
     one = bench.submit(preemptible=True)
-    bench.engine.without_room = {one: "no spot"}
-    bench.engine.without_capacity = {"spot"}
     bench.turn()
     assert bench.job(one).capacity == "on-demand"
-    bench.engine.without_room = {}
     bench.turn()
     assert bench.history(one) == ["submitted", "queued", "capacity", "provisioning"]
 
 
 def test_a_busy_spot_machine_is_waited_for(bench: ManagerBench) -> None:
+    bench.engine.nodes = nodes(Room(8, spot=True, held={"x": 8}), Room(8))
     one = bench.submit(preemptible=True)
-    bench.engine.without_room = {one: "all are taken"}
     bench.turn()
     bench.turn()
     assert (bench.job(one).capacity, bench.job(one).status) == ("spot", "queued")

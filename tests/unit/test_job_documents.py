@@ -15,6 +15,7 @@ from helpers.adapters.job_engines.native import NativeEngine
 from helpers.adapters.job_engines.volcano import VolcanoEngine
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.observation import Capability
+from helpers.domain.jobs.ordering import Policy
 from helpers.domain.jobs.settings import ManagerSettings, manager_settings
 from helpers.domain.jobs.spec import Checkpoint, read_spec
 from lab.jobs import jobs_estate
@@ -173,6 +174,8 @@ COMMON = {C.FIFO, C.PRIORITY, C.FAIR_SHARE, C.GANG}
     ("engine", "changes", "can"),
     [
         (NativeEngine, {}, COMMON | {C.PREEMPTION}),
+        (NativeEngine, {"policy": Policy.PRIORITY}, {C.FIFO, C.PRIORITY, C.GANG, C.PREEMPTION}),
+        (NativeEngine, {"policy": Policy.FIFO}, {C.FIFO, C.GANG, C.PREEMPTION}),
         (KueueEngine, {}, COMMON | {C.BORROWING}),
         (KueueEngine, {"may_preempt": True}, COMMON | {C.BORROWING, C.PREEMPTION}),
         (KueueEngine, {"provisioning_class": "x"}, COMMON | {C.BORROWING, C.PROVISIONING_REQUEST}),

@@ -9,6 +9,7 @@ import pytest
 from helpers.domain.jobs.estimates import Durations, Expected, estimates
 from helpers.domain.jobs.limits import Limit, LimitRules, Sample, Stop, Warn, check_limits
 from helpers.domain.jobs.preemption import after_preemption, checkpoint_due, first_capacity
+from helpers.domain.jobs.room import PoolRooms, Room, Seats
 from helpers.domain.jobs.states import JobStatus
 from helpers.domain.watchdog.recommendation import Confidence
 from tests.fakes.jobs import A100, NOON, after, holding, job, spec, waiting
@@ -136,6 +137,22 @@ def test_no_start_is_told_where_none_is_known() -> None:
     assert (found["b"].starts_at, found["b"].confidence) == (NOON, Confidence.HIGH)
     unknown = estimates([waiting("a")], [], {}, {}, {}, NOON)["a"]
     assert (unknown.position, unknown.starts_at, unknown.confidence) == (1, None, Confidence.NONE)
+
+
+def test_spot_and_on_demand_wait_for_different_nodes() -> None:
+    rooms = {A100: PoolRooms([Room(8, spot=True, held={"r": 8}), Room(8)])}
+    queue = [waiting("a", gpus=8, spot=True), waiting("b", spot=False), waiting("c", gpus=8, spot=False)]
+    found = estimates(queue, [holding("r", gpus=8, ends_at=after(600))], {}, {}, {A100: 16}, NOON, rooms)
+    assert [found[name].starts_at for name in "abc"] == [after(600), NOON, after(3600)]
+    assert found["b"].basis == "nobody is before it for A100_80GB"
+
+
+def test_a_wide_job_starts_when_a_node_is_whole() -> None:
+    rooms = {A100: PoolRooms([Room(4), Room(8, held={"r": 4}), Room(8, held={"s": 4})], {"t": Seats(4, 1)})}
+    has = [holding("r", gpus=4, ends_at=after(60)), holding("s", gpus=4, ends_at=after(90)), holding("t", gpus=4)]
+    found = estimates([waiting("a", gpus=8), waiting("b", gpus=8)], has, {}, {}, {A100: 20}, NOON, rooms)
+    assert [found[name].starts_at for name in "ab"] == [after(60), after(90)]
+    assert found["a"].basis == "3 before it for A100_80GB: 0 with measured durations, 3 by their limits"
 
 
 def test_a_start_that_rests_on_limits_is_uncertain() -> None:

@@ -9,6 +9,7 @@ import pytest
 from helpers.adapters.job_engines.cards import Cards, trimmed_node
 from helpers.domain import names
 from helpers.domain.jobs.gpus import Pool
+from helpers.domain.jobs.room import Seats
 from helpers.domain.jobs.settings import manager_settings
 from tests.synth.estates import PROJECT, shipped
 
@@ -33,14 +34,29 @@ def node(name: str, pool: str, *, spot: bool = False, ready: bool = True, **allo
 
 def test_without_a_machine_a_pool_is_as_large_as_it_may_become(cards: Cards) -> None:
     assert cards.capacity([])[A100] == 24
-    assert [(room.free, room.spot, room.count) for room in cards.rooms(A100, [], [])] == [(8, None, 3)]
+    assert [(room.amount, room.spot, room.count) for room in cards.rooms([], [], [])[A100].rooms] == [(8, None, 3)]
 
 
 def test_a_machine_that_is_there_is_none_that_may_be_made(cards: Cards) -> None:
     machines = [node("a", "gpu-a100", spot=True, nvidia_com__gpu=8)]
     assert cards.capacity(machines)[A100] == 24
-    rooms = [(room.free, room.spot, room.count) for room in cards.rooms(A100, machines, [])]
-    assert rooms == [(8, True, 1), (8, None, 2)]
+    rooms = [(room.name, room.amount, room.spot, room.count) for room in cards.rooms(machines, [], [])[A100].rooms]
+    assert rooms == [("a", 8, True, 1), ("", 8, None, 2)]
+
+
+def let_go(job_id: str, limits: dict[str, str], **said: str) -> dict[str, Any]:
+    """A Job of two pods for whole A100s, as it is watched."""
+    prefix = "" if SETTINGS is None else SETTINGS.label_prefix
+    annotations = {names.job_annotation(prefix, what): value for what, value in {"pool": A100.name, **said}.items()}
+    spec = {"suspend": False, "parallelism": 2, "limits": limits}
+    return {"metadata": {"name": job_id, "uid": job_id, "annotations": annotations}, "spec": spec, "status": {}}
+
+
+def test_who_was_let_go_and_is_on_no_node_is_known_with_what_it_avoids(cards: Cards) -> None:
+    mine = let_go("mine", {"nvidia.com/gpu": "4"}, capacity="spot", avoids="a,b")
+    other = let_go("other", {"example.com/another": "1"})  # what its nodes offered when it was made
+    found = cards.rooms([], [mine, other], [])[A100].unplaced
+    assert found == {"mine": Seats(4, 2, spot=True, avoids=frozenset("ab"))}
 
 
 def test_what_is_paid_for_is_every_machine_of_the_estate_also_one_that_takes_no_pod(cards: Cards) -> None:

@@ -10,7 +10,7 @@ from helpers.domain.estate.prices import CardPrice, Prices
 from helpers.domain.jobs.gpus import Pool, card_sizes
 from helpers.domain.jobs.places import Place, card_of, place_problems, places_of, sized
 from helpers.domain.jobs.problems import RequestInvalid
-from helpers.domain.jobs.room import Room, Seats, lacking_count
+from helpers.domain.jobs.room import Floor, PoolRooms, Room, Seats
 from helpers.domain.jobs.settings import manager_settings
 from lab.jobs import jobs_estate
 from tests.fakes.jobs import spec
@@ -174,7 +174,13 @@ def test_a_card_that_is_not_there_or_may_be_two_is_refused(
         (Seats(1, 1, spot=False), [], [Room(8, spot=None)], 0),
         (Seats(8, 3), [], [Room(8, spot=None, count=2)], 1),
         (Seats(1, 1), [], [], 1),
+        # What pods have that are there, and nodes that must be avoided.
+        (Seats(8, 1), [], [Room(8, held={"x": 1}), Room(8)], 0),
+        (Seats(8, 1), [], [Room(8, held={"x": 1}), Room(8, held={"x": 1})], 1),
+        (Seats(8, 1, avoids=frozenset({"a"})), [], [Room(8, name="a"), Room(4, name="b")], 1),
+        (Seats(8, 1), [Seats(4, 1, avoids=frozenset({"b"}))], [Room(8, name="a"), Room(4, name="b")], 1),
     ],
 )
 def test_all_find_room_or_how_many_do_not(wanted: Seats, before: list[Seats], rooms: list[Room], lacking: int) -> None:
-    assert lacking_count(wanted, before, rooms) == lacking
+    unplaced = {f"before-{n}": seats for n, seats in enumerate(before)}
+    assert Floor(PoolRooms(rooms, unplaced), {}).lacking_count(wanted) == lacking

@@ -11,7 +11,7 @@ from helpers.adapters.job_engines.observing import amount_of, limits_of
 from helpers.domain import names
 from helpers.domain.jobs.gpus import CardKind, Pool
 from helpers.domain.jobs.places import ON_DEMAND, SPOT, Place
-from helpers.domain.jobs.room import Room, Seats
+from helpers.domain.jobs.room import PoolRooms, Room, Seats
 from helpers.domain.jobs.settings import ManagerSettings
 from helpers.domain.pod_phase import ENDED
 
@@ -56,44 +56,52 @@ class Cards:
                 found[place.pool.price_key, kind] += place.cards_count
         return dict(found)
 
-    def rooms(self, pool: Pool, nodes: Sequence[Object], pods: Iterable[Object]) -> list[Room]:
-        """What is free on each node of a pool, beside the jobs' own pods that are bound there."""
-        used: Counter[tuple[str, str]] = Counter()
+    def rooms(self, nodes: Sequence[Object], jobs: Sequence[Object], pods: Sequence[Object]) -> dict[Pool, PoolRooms]:
+        """`{pool: its nodes, and who was let go and is on none yet}`, by the jobs' own objects."""
+        held: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        label = names.job_label(self._label_prefix)
         for pod in pods:
             if pod["spec"]["nodeName"] and pod["status"].get("phase") not in ENDED:
+                job_id = pod["metadata"].get("labels", {}).get(label, "")
                 for resource in pod["spec"]["limits"]:
-                    used[pod["spec"]["nodeName"], resource] += amount_of(pod["spec"]["limits"], resource)
-        found = []
-        for place, mine in self._divided([one for one in self._places if one.pool == pool], nodes):
+                    held[pod["spec"]["nodeName"], resource][job_id] += amount_of(pod["spec"]["limits"], resource)
+        found: dict[Pool, list[Room]] = defaultdict(list)
+        for place, mine in self._divided(self._places, nodes):
+            rooms = found[place.pool]
             for node in mine:
                 name, labels = node["metadata"]["name"], node["metadata"].get("labels") or {}
-                free = self._allocatable(place, node) - used[name, self.counted(place)]
-                found.append(Room(max(0, free), labels.get(names.CAPACITY_TYPE_LABEL) == SPOT))
+                is_spot = labels.get(names.CAPACITY_TYPE_LABEL) == SPOT
+                rooms.append(Room(self._allocatable(place, node), is_spot, held[name, self.counted(place)], name))
             if growth_count := self._growth_count(place, mine):
-                found.append(Room(place.machine_amount, None if place.offers_spot else False, growth_count))
-        return found
+                spot = None if place.offers_spot else False
+                rooms.append(Room(place.machine_amount, spot, count=growth_count))
+        unplaced = self._unplaced(jobs, pods)
+        return {pool: PoolRooms(rooms, unplaced[pool.name]) for pool, rooms in found.items()}
 
     def counted(self, place: Place) -> str:
         """The resource whose amount is what jobs wait for: MiB on shared cards, else the card itself."""
         return self._resource if place.kind == "shared" else place.resource
 
-    def unplaced(self, pool: Pool, jobs: Iterable[Object], pods: Iterable[Object]) -> list[Seats]:
-        """The pods of Jobs of that pool that were let go and are not bound to a node yet."""
+    def _unplaced(self, jobs: Iterable[Object], pods: Iterable[Object]) -> dict[str, dict[str, Seats]]:
+        """`{pool's name: {job_id: its pods}}` of Jobs that were let go, as far as they are not bound to a node yet."""
         bound = Counter(
             pod["metadata"].get("labels", {}).get(CONTROLLER_UID)
             for pod in pods
             if pod["spec"]["nodeName"] or pod["status"].get("phase") in ENDED
         )
-        counted = next((self.counted(place) for place in self._places if place.pool == pool), "")
-        found = []
+        counted = {place.pool.name: self.counted(place) for place in reversed(self._places)}
+        found: dict[str, dict[str, Seats]] = defaultdict(dict)
         for job in jobs:
             said = job["metadata"].get("annotations", {})
-            if job["spec"]["suspend"] or is_over(job) or said.get(self._key("pool")) != pool.name:
+            pool = said.get(self._key("pool"))
+            if job["spec"]["suspend"] or is_over(job) or pool not in counted:
                 continue
             left_count = job["spec"]["parallelism"] - bound[job["metadata"]["uid"]]
-            if left_count > 0:
-                amount = amount_of(limits_of(job), counted)
-                found.append(Seats(amount, left_count, said.get(self._key("capacity")) == SPOT))
+            amount = amount_of(limits_of(job), counted[pool])  # 0: its nodes have another resource by now
+            if left_count > 0 and amount > 0:
+                avoids = frozenset(said.get(self._key("avoids"), "").split(",")) - {""}
+                seats = Seats(amount, left_count, said.get(self._key("capacity")) == SPOT, avoids)
+                found[pool][job["metadata"]["name"]] = seats
         return found
 
     def _key(self, what: str) -> str:

@@ -12,7 +12,7 @@ What makes it safe to do everything twice, and to know after a crash what happen
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from helpers.adapters.job_engines import checkpoint_places
@@ -205,6 +205,20 @@ def is_tolerated(taint: Mapping[str, str], place: Place) -> bool:
 def _affinity(terms: list[list[dict[str, Any]]]) -> dict[str, Any]:
     required = {"nodeSelectorTerms": [{"matchExpressions": term} for term in terms]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+
+
+def affinity_avoiding(pod_spec: Mapping[str, Any], nodes: Collection[str]) -> dict[str, Any]:
+    """The affinity of a Job's pods, with nodes on which they may not be.
+
+    By field and not by the host name's label, which need not be the node's name; a field takes one value at a time.
+    """
+    required = (
+        pod_spec.get("affinity", {}).get("nodeAffinity", {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    )
+    terms = (required or {}).get("nodeSelectorTerms") or [{}]
+    avoided = [{"key": "metadata.name", "operator": "NotIn", "values": [name]} for name in sorted(nodes)]
+    found = [{**term, "matchFields": [*term.get("matchFields", ()), *avoided]} for term in terms]
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": found}}}
 
 
 def _capacity(job: Job) -> list[dict[str, Any]]:

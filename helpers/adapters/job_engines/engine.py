@@ -11,14 +11,14 @@ Every act is one request that may be done twice:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from helpers.adapters.job_engines.cards import CONTROLLER_UID, Cards, trimmed_node
 from helpers.adapters.job_engines.checkpoints import Askings, CheckpointHooks
-from helpers.adapters.job_engines.documents import API_VERSION, KIND, JobDocuments
+from helpers.adapters.job_engines.documents import API_VERSION, KIND, JobDocuments, affinity_avoiding
 from helpers.adapters.job_engines.observing import disruption_of, observed, trimmed_job, trimmed_pod, unmade_count
 from helpers.adapters.job_engines.watched import Wanted, WatchedObjects, by_label
 from helpers.domain import names
@@ -27,8 +27,7 @@ from helpers.domain.jobs.gpus import CardKind, Pool
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.observation import JobObservation, Phase
 from helpers.domain.jobs.ordering import Waiting, ordered
-from helpers.domain.jobs.places import SPOT
-from helpers.domain.jobs.room import Seats, lacking_count
+from helpers.domain.jobs.room import PoolRooms
 from helpers.domain.jobs.settings import ManagerSettings
 from helpers.domain.jobs.spec import Checkpoint
 from helpers.ports.clock import Clock
@@ -110,14 +109,19 @@ class JobObjects:
                 document, "JobHeld", f"attempt {attempt} of {job.job_id} waits for its turn, on {job.capacity} capacity"
             )
 
-    def let_go(self, job: Job, reason: str) -> None:
-        """`suspend: false` on the Job of the next attempt."""
+    def let_go(self, job: Job, reason: str, avoids: Collection[str] = ()) -> None:
+        """`suspend: false` on the Job of the next attempt; its pods go to none of the nodes that it `avoids`."""
         found = self.found(job)
         if found is None:
             raise NotFound(f"Job {job.project_id}/{job.job_id} is not there")
         if not self.is_next_attempt(found, job):
             raise Conflict(f"Job {job.project_id}/{job.job_id} is of another attempt than {job.attempt_count + 1}")
-        patch = {"metadata": {"uid": found["metadata"]["uid"]}, "spec": {"suspend": False}}
+        patch: dict[str, Any] = {"metadata": {"uid": found["metadata"]["uid"]}, "spec": {"suspend": False}}
+        if avoids:  # of a held Job that never started this may still be changed
+            key = names.job_annotation(self._settings.label_prefix, "avoids")
+            patch["metadata"]["annotations"] = {key: ",".join(sorted(avoids))}
+            affinity = affinity_avoiding(found["spec"]["template"]["spec"], avoids)
+            patch["spec"]["template"] = {"spec": {"affinity": affinity}}
         gone = self._cluster.merge_patch(
             self.ref(job), patch, field_manager=names.MANAGER_COMPONENT, dry_run=self._dry_run
         )
@@ -199,28 +203,11 @@ class JobObjects:
             self._disruptions.setdefault(pod["metadata"].get("labels", {}).get(CONTROLLER_UID, ""), why)
         return found
 
-    def lacks_room(self, job: Job) -> str:
-        """Why its workers would not all find room; empty: they do, or the nodes are not known."""
-        pool = job.spec.demand.pool
+    def rooms(self) -> dict[Pool, PoolRooms]:
+        """`{pool: its nodes}`; empty where the estate's nodes are not known."""
         if not self._settings.places:
-            return ""
-        jobs, pods, nodes = self.jobs.all(), self.pods.all(), self.nodes.all()
-        wanted = Seats(job.spec.demand.worker_amount, job.spec.workers, job.capacity == SPOT)
-        before = self.cards.unplaced(pool, jobs, pods)
-        lacking = lacking_count(wanted, before, self.cards.rooms(pool, nodes, pods))
-        if lacking == 0:
-            return ""
-        return (
-            f"{lacking} of its {job.spec.workers} workers find no node with {wanted.amount} of {pool.name} free "
-            f"on {job.capacity} capacity"
-        )
-
-    def offers(self, job: Job) -> bool:
-        """Whether some node of its capacity, empty or still to be made, would hold a worker."""
-        if not self._settings.places:
-            return True
-        one = Seats(job.spec.demand.worker_amount, 1, job.capacity == SPOT)
-        return lacking_count(one, (), self.cards.rooms(job.spec.demand.pool, self.nodes.all(), ())) == 0
+            return {}
+        return self.cards.rooms(self.nodes.all(), self.jobs.all(), self.pods.all())
 
     def logs(self, job: Job, *, tail_lines: int, worker: int) -> str:
         """The end of a worker's output."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from helpers.adapters.job_engines.engine import JobEngineBase
+from helpers.domain.jobs.gpus import Pool
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.observation import Capability
 from helpers.domain.jobs.ordering import Policy, Waiting, ordered
+from helpers.domain.jobs.room import PoolRooms
 from helpers.ports.job_engine import QueueFacts
 
 CAPABILITIES = frozenset(
@@ -23,15 +25,11 @@ class ExternalQueueEngine(JobEngineBase):
         """It does."""
         return True
 
-    def lacks_room(self, job: Job) -> str:  # noqa: ARG002 - the port's signature
-        """The engine's to know."""
-        return ""
+    def rooms(self) -> Mapping[Pool, PoolRooms]:
+        """Who finds room is the engine's to know."""
+        return {}
 
-    def offers(self, job: Job) -> bool:  # noqa: ARG002 - the port's signature
-        """Not ours to know."""
-        return True
-
-    def let_go(self, job: Job, reason: str) -> None:
+    def let_go(self, job: Job, reason: str, avoids: Collection[str] = ()) -> None:
         """The engine's to do."""
 
     def order(self, facts: QueueFacts) -> Sequence[Waiting]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from helpers.adapters.job_engines.documents import group_name
 from helpers.adapters.job_engines.engine import JobEngineBase
+from helpers.domain.jobs.gpus import Pool
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.observation import Capability
+from helpers.domain.jobs.ordering import Policy
+from helpers.domain.jobs.room import PoolRooms
 
 POD_GROUP_API = "scheduling.k8s.io/v1alpha2"
 _CAPABILITIES = frozenset(
     {Capability.FIFO, Capability.PRIORITY, Capability.FAIR_SHARE, Capability.GANG, Capability.PREEMPTION}
 )
+_LACKING = {
+    Policy.FIFO: {Capability.PRIORITY, Capability.FAIR_SHARE},
+    Policy.PRIORITY: {Capability.FAIR_SHARE},
+    Policy.FAIR_SHARE: set[Capability](),
+}
 
 
 class NativeEngine(JobEngineBase):
@@ -26,20 +35,16 @@ class NativeEngine(JobEngineBase):
     name = "native"
 
     def capabilities(self) -> frozenset[Capability]:
-        """What the domain's order can do."""
-        return _CAPABILITIES
+        """What the domain's order can do, by its policy: where age alone counts, nobody is more urgent."""
+        return _CAPABILITIES - _LACKING[self._settings.policy]
 
     def lets_go_itself(self) -> bool:
         """The manager does, by the order."""
         return False
 
-    def lacks_room(self, job: Job) -> str:
-        """Why its workers would not all find room now."""
-        return self._objects.lacks_room(job)
-
-    def offers(self, job: Job) -> bool:
-        """Whether a machine of its capacity is there, or would be made."""
-        return self._objects.offers(job)
+    def rooms(self) -> Mapping[Pool, PoolRooms]:
+        """The nodes, as far as the estate's are known."""
+        return self._objects.rooms()
 
     def ensure(self, job: Job) -> None:
         """The Job, and with it the scheduler's group, which goes when the Job goes."""
@@ -64,9 +69,9 @@ class NativeEngine(JobEngineBase):
     def _is_group(self, job: Job) -> bool:
         return self._settings.scheduler_gangs and job.spec.workers > 1
 
-    def let_go(self, job: Job, reason: str) -> None:
+    def let_go(self, job: Job, reason: str, avoids: Collection[str] = ()) -> None:
         """Its Job is not suspended any more."""
         found = self._objects.found(job)
         if found is not None and not self._objects.is_next_attempt(found, job):
             self.hold(job)  # with other capacity than it was made for
-        self._objects.let_go(job, reason)
+        self._objects.let_go(job, reason, avoids)

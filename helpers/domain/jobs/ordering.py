@@ -4,9 +4,11 @@ Three policies give an order; `decide` says who of it may go now. What keeps a j
 
 1. **Aging.** For every `aging_seconds` of waiting a job counts as one priority higher, so that no
    stream of urgent jobs keeps a low one back for ever.
-2. **A reservation for whoever is first and does not fit** (EASY backfill). Jobs behind it may only go
-   where they do not move its start: they end, by their own enforced limit, before enough is free for
-   it, or take what it will not need then. Every running job has such a limit, so the start is finite.
+2. **A reservation for whoever is first and does not fit** (EASY backfill), of spot nodes and of on-demand
+   ones apart, and by node: eight free cards on two nodes are none for a worker that wants eight. Jobs behind
+   it may only go where they do not move its start: they end, by their own enforced limit, before its nodes
+   have enough for it, or take what it will not need there, or are kept off these nodes. Every running job
+   has such a limit, so the start is finite.
 3. **All or nothing.** A job is let go with all its workers or not at all.
 """
 
@@ -15,11 +17,12 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from helpers.domain.jobs.gpus import Demand, Pool
+from helpers.domain.jobs.room import Floor, Nodes, PoolRooms, Room, Seats
 from helpers.domain.jobs.spec import Priority
 
 
@@ -33,7 +36,11 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True)
 class Waiting:
-    """A job that waits. `most_seconds`: how long it may run at most, which somebody enforces."""
+    """A job that waits.
+
+    `most_seconds`: how long it may run at most, which somebody enforces. `spot`: on spot capacity alone, else never
+    on it; None: either.
+    """
 
     job_id: str
     project_id: str
@@ -41,6 +48,7 @@ class Waiting:
     queued_at: datetime
     demand: Demand
     most_seconds: float
+    spot: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -144,27 +152,30 @@ def _fair(jobs: Sequence[Waiting], shares: _Shares) -> list[Waiting]:
 
 @dataclass(frozen=True)
 class Go:
-    """Let this job go."""
+    """Let this job go.
+
+    `avoids`: nodes that it would take from whoever is first. `on_demand`: it asks for spot capacity, and no spot node
+    could ever hold it, so it goes with on-demand.
+    """
 
     job_id: str
     reason: str
+    avoids: frozenset[str] = frozenset()
+    on_demand: bool = False
 
 
 @dataclass(frozen=True)
 class Stay:
-    """This job waits on. `until_at`: when enough is free for it at the latest, where that is known."""
+    """This job waits on.
+
+    `until_at`: when enough is free for it at the latest, where that is known. `lacks_room`: enough is free for it
+    now, but on too many nodes.
+    """
 
     job_id: str
     reason: str
     until_at: datetime | None = None
-
-
-@dataclass
-class _Reservation:
-    """What is kept for the first job of a pool that does not fit."""
-
-    starts_at: datetime
-    spare: int
+    lacks_room: bool = False
 
 
 def decide(
@@ -173,76 +184,114 @@ def decide(
     capacity: Mapping[Pool, int],
     rules: Rules,
     now_at: datetime,
+    rooms: Mapping[Pool, PoolRooms] | None = None,
 ) -> list[Go | Stay]:
     """Who may go now, and why the others stay; one answer for each job, in their order.
 
     A pool that is not in `capacity` has nothing. Running it again after the jobs went lets nobody else go.
+
+    Args:
+        order: All that wait, whose turn is first in front.
+        holding: Who has GPUs.
+        capacity: `{pool: cards, instances or MiB in all}`.
+        rules: For the quotas.
+        now_at: Now.
+        rooms: `{pool: its nodes}`; a pool that is missing is taken for one node.
     """
-    free = {pool: capacity[pool] - _held(holding, pool) for pool in capacity}
+    floors = _floors(holding, capacity, rooms or {})
+    nothing = Floor(PoolRooms(()), {})
+    for floor in floors.values():
+        floor.keep_unseated(now_at)
     cards: dict[str, float] = defaultdict(float)
     for one in holding:
         cards[one.project_id] += one.demand.gpu_count()
-    reserved: dict[Pool, _Reservation] = {}
-    gone: list[Holding] = []
+    # Spot and on-demand nodes are not the same: of each the first that does not fit has its own reservation.
+    reserved: set[tuple[Pool, bool | None]] = set()
     answers: list[Go | Stay] = []
     for job in order:
-        pool, amount = job.demand.pool, job.demand.amount
         quota = (rules.quotas or {}).get(job.project_id)
         if quota is not None and cards[job.project_id] + job.demand.gpu_count() > quota:
             answers.append(Stay(job.job_id, f"project {job.project_id} holds its quota of {quota:g} GPUs"))
             continue
-        answer = _one(job, free.get(pool, 0), reserved.get(pool), capacity.get(pool, 0), now_at)
+        floor = floors.get(job.demand.pool, nothing)
+        seats = seats_of(job, floor)
+        answer = _one(job, seats, floor, _end(job, now_at))
         if isinstance(answer, Go):
-            free[pool] -= amount
             cards[job.project_id] += job.demand.gpu_count()
-            gone.append(Holding(job.job_id, job.project_id, job.demand, _end(job, now_at)))
-            reservation = reserved.get(pool)
-            if reservation is not None and _end(job, now_at) > reservation.starts_at:
-                reservation.spare -= amount
-        elif pool not in reserved and amount <= capacity.get(pool, 0):
-            reserved[pool] = _reserve(job, [*holding, *gone], capacity[pool])
-            answer = Stay(answer.job_id, answer.reason, reserved[pool].starts_at)
+            floor.take(replace(seats, avoids=answer.avoids), _end(job, now_at))
+        elif (job.demand.pool, seats.spot) not in reserved and floor.holds(seats):
+            reserved.add((job.demand.pool, seats.spot))
+            answer = replace(answer, until_at=floor.keep(seats, job.most_seconds, now_at))
         answers.append(answer)
     return answers
 
 
-def anybody_fits(waiting: Iterable[Waiting], holding: Sequence[Holding], capacity: Mapping[Pool, int]) -> bool:
+def anybody_fits(
+    waiting: Iterable[Waiting],
+    holding: Sequence[Holding],
+    capacity: Mapping[Pool, int],
+    rooms: Mapping[Pool, PoolRooms] | None = None,
+) -> bool:
     """Whether anybody finds enough free; where nobody does, `decide` lets nobody go in any order."""
-    free = {pool: capacity[pool] - _held(holding, pool) for pool in capacity}
-    return any(job.demand.amount <= free.get(job.demand.pool, 0) for job in waiting)
+    floors = _floors(holding, capacity, rooms or {})
+    nothing = Floor(PoolRooms(()), {})
+    found = ((floors.get(job.demand.pool, nothing), job) for job in waiting)
+    return any(floor.lacking_count(seats_of(job, floor)) == 0 for floor, job in found)
 
 
-def _one(job: Waiting, free: int, reservation: _Reservation | None, in_all: int, now_at: datetime) -> Go | Stay:
-    amount, name = job.demand.amount, job.demand.pool.name
-    if amount > in_all:
-        return Stay(job.job_id, f"it wants {amount} of {name}, and there are {in_all} in all now")
-    if amount > free:
-        return Stay(job.job_id, f"it wants {amount} of {name}, and {free} are free")
-    if reservation is None:
-        return Go(job.job_id, f"its turn, and {free} of {name} are free")
-    if _end(job, now_at) <= reservation.starts_at:
-        return Go(job.job_id, "backfill: it ends before the first in the queue can start")
-    if amount <= reservation.spare:
-        return Go(job.job_id, "backfill: it takes what the first in the queue does not need")
-    return Stay(job.job_id, f"{free} of {name} are kept for the first in the queue")
+_WHERE = {None: "", True: " on spot capacity", False: " on on-demand capacity"}
 
 
-def _reserve(job: Waiting, holding: Sequence[Holding], in_all: int) -> _Reservation:
-    """When enough is free for `job` at the latest, and what is left over then."""
-    pool = job.demand.pool
-    mine = sorted((one for one in holding if one.demand.pool == pool), key=lambda one: one.ends_at)
-    free = in_all - sum(one.demand.amount for one in mine)
-    for one in mine:
-        free += one.demand.amount
-        if free >= job.demand.amount:
-            # Whoever ends at the same instant is free then, too.
-            also = sum(x.demand.amount for x in mine if x.ends_at == one.ends_at and mine.index(x) > mine.index(one))
-            return _Reservation(one.ends_at, free + also - job.demand.amount)
-    raise AssertionError("a job that is no larger than its pool fits when all have ended")
+def pools_of(
+    holding: Sequence[Holding], capacity: Mapping[Pool, int], rooms: Mapping[Pool, PoolRooms]
+) -> dict[Pool, PoolRooms]:
+    """Every pool's nodes; one whose nodes are not known is taken for one node, of whatever capacity."""
+    held: dict[Pool, dict[str, int]] = defaultdict(dict)
+    for one in holding:
+        held[one.demand.pool][one.job_id] = one.demand.amount
+    alone = {pool: PoolRooms((Room(amount, None, held[pool]),)) for pool, amount in capacity.items()}
+    return alone | dict(rooms)
 
 
-def _held(holding: Sequence[Holding], pool: Pool) -> int:
-    return sum(one.demand.amount for one in holding if one.demand.pool == pool)
+def _floors(
+    holding: Sequence[Holding], capacity: Mapping[Pool, int], rooms: Mapping[Pool, PoolRooms]
+) -> dict[Pool, Floor]:
+    ends = {one.job_id: one.ends_at for one in holding}
+    return {pool: Floor(found, ends) for pool, found in pools_of(holding, capacity, rooms).items()}
+
+
+def seats_of(job: Waiting, nodes: Nodes) -> Seats:
+    """What it takes: on spot nodes, where it asks for those and they could ever hold it; else on others."""
+    asked = Seats(job.demand.worker_amount, job.demand.workers, job.spot)
+    if job.spot and not nodes.holds(asked):
+        otherwise = replace(asked, spot=False)
+        return otherwise if nodes.holds(otherwise) else asked
+    return asked
+
+
+def _one(job: Waiting, seats: Seats, floor: Floor, ends_at: datetime) -> Go | Stay:
+    amount, name, where = job.demand.amount, job.demand.pool.name, _WHERE[seats.spot]
+    lacking_count = floor.lacking_count(seats)
+    if lacking_count:
+        in_all = floor.in_all(seats)
+        if amount > in_all:
+            return Stay(job.job_id, f"it wants {amount} of {name}, and there are {in_all} in all now{where}")
+        free = floor.free(seats)
+        if amount > free:
+            return Stay(job.job_id, f"it wants {amount} of {name}, and {free} are free{where}")
+        text = f"{lacking_count} of its {seats.count} workers find no node with {seats.amount} of {name} free{where}"
+        return Stay(job.job_id, text, lacks_room=True)
+    detour = floor.detour(seats, ends_at)
+    if detour is None:
+        return Stay(job.job_id, f"{floor.free(seats)} of {name} are kept for the first in the queue")
+    reason = f"its turn, and {floor.free(seats)} of {name} are free{where}"
+    if detour:
+        reason = f"backfill: it leaves {', '.join(sorted(detour))} to the first in the queue"
+    elif floor.keeps_from_before(ends_at):
+        reason = "backfill: it takes what the first in the queue does not need"
+    elif floor.keeps:
+        reason = "backfill: it ends before the first in the queue can start"
+    return Go(job.job_id, reason, detour, on_demand=bool(job.spot) and not seats.spot)
 
 
 def _end(job: Waiting, now_at: datetime) -> datetime:
