@@ -3,8 +3,8 @@
 A case names what it is about; the rest is ordinary: tenant `llm` of namespace `ai`, container `main`, a budget
 of 5000 MiB, pods labelled `app: llm`. In `expect`, `container` is the tenant's container afterwards, key by
 key (`<script>` stands for a wrapper's text), `budget` and `cap` are the annotations, `claims` the pod's
-resourceClaims, and beside a claim `others` what each other container with resources asks for; an absent one is
-absent. `backend: dra` makes the budget a claim.
+resourceClaims, and beside a claim `others` what each other container asks for; an absent one is absent.
+`backend: dra` makes the budget a claim.
 Without `expect` the pod stays as it is.
 """
 
@@ -112,7 +112,7 @@ def shown(pod: dict[str, Any], rule: TenantRule) -> dict[str, Any]:
         found["others"] = {
             item["name"]: {**pods.requests(item), **pods.limits(item)}
             for _, _, item in pods.containers(pod)
-            if item["name"] != rule.container and "resources" in item
+            if item["name"] != rule.container
         } or None
     script = rule.cap.script if rule.cap else ""
     command = [SCRIPT if script and word == script else word for word in container.get("command", ())]
