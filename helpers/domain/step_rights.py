@@ -7,6 +7,7 @@ runs as the capacity helper, whose rights stand in manifests/capacity/rbac.yaml.
 from __future__ import annotations
 
 from helpers.domain.budget import WorkloadIdentity
+from helpers.domain.estate.model import Estate
 from helpers.domain.rights import Right
 
 _WHY = {
@@ -15,9 +16,18 @@ _WHY = {
 }
 
 
-def gate_rights() -> tuple[Right, ...]:
-    """Of `verify`: it reads nodes and writes nothing."""
-    return (Right("", "nodes", ("list",), "see what every node shows"),)
+def gate_rights(estate: Estate) -> tuple[Right, ...]:
+    """Of `verify`: it reads nodes, where budgets are claims also what is offered and held, and writes nothing."""
+    nodes = Right("", "nodes", ("list",), "see what every node shows")
+    if not estate.claim_nodes():
+        return (nodes,)
+    group = "resource.k8s.io"
+    return (
+        nodes,
+        Right("", "pods", ("list",), "see what still holds budget by number on nodes of claims"),
+        Right(group, "resourceslices", ("list",), "see what cards every node offers"),
+        Right(group, "resourceclaims", ("list",), "see what still holds budget by claim on nodes of the number"),
+    )
 
 
 def workload_rights(command: str, workloads: tuple[WorkloadIdentity, ...]) -> tuple[Right, ...]:

@@ -31,7 +31,7 @@ _PLAIN_LENGTH = 54
 def with_step_rights(estate: Estate, rendered: Rendered) -> Rendered:
     """`rendered` with the accounts of its steps, each step after what it needs to run."""
     shared = {"namespace": estate.namespace, "labels": names.MANAGED_BY}
-    objects = tuple(render_template(1, "gitops/rights.yaml.j2", accounts=list(_accounts(rendered)), **shared))
+    objects = tuple(render_template(1, "gitops/rights.yaml.j2", accounts=list(_accounts(estate, rendered)), **shared))
     needed = {
         step.address: tuple(item.address for item in objects if item.manifest["metadata"]["name"] == _account(step))
         for step in rendered.steps
@@ -80,12 +80,12 @@ def _account(step: Step) -> str:
     return _ACCOUNTS[step.arguments[0]]
 
 
-def _accounts(rendered: Rendered) -> Iterator[dict[str, Any]]:
+def _accounts(estate: Estate, rendered: Rendered) -> Iterator[dict[str, Any]]:
     """The accounts of wave 1's steps. That of wave 0's is the capacity helper's, which is rendered anyway."""
     commands = sorted({step.arguments[0] for step in rendered.wave(1).steps if step.on == "create"})
     for command in commands:
         steps = [step for step in rendered.wave(1).steps if step.on == "create" and step.arguments[0] == command]
-        rights = gate_rights() if command == "verify" else ()
+        rights = gate_rights(estate) if command == "verify" else ()
         yield {
             "address": address_of("steps", command),
             "name": _ACCOUNTS[command],

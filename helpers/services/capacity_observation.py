@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from helpers.domain import names
@@ -31,14 +31,16 @@ def observe_nodes(cluster: Cluster, settings: CapacitySettings, pods: Pods | Non
     return tuple(node_facts(node, settings, pods) for node in cluster.list(NODES))
 
 
-def node_facts(node: Manifest, settings: CapacitySettings, pods: Pods | None = None) -> NodeFacts:
-    """One Node object as facts.
+def node_facts(
+    node: Manifest, settings: CapacitySettings, pods: Pods | None = None, shares: Iterable[str] | None = None
+) -> NodeFacts:
+    """One Node object as facts; `shares` are read, or those of the kinds that have a number.
 
     Raises:
         QuantityError: a number on it cannot be read.
     """
     name, status = node["metadata"]["name"], node.get("status", {})
-    shares = {kind.share_resource for kind in settings.nodes}
+    shares = {kind.share_resource for kind in settings.nodes} if shares is None else set(shares)
     allocatable = status.get("allocatable") or {}
     return NodeFacts(
         name=name,

@@ -17,6 +17,7 @@ from helpers.domain.doctor.finding import Finding
 from helpers.domain.doctor.objects import WATCHED
 from helpers.domain.doctor.rights import settings_names
 from helpers.domain.doctor.rules import diagnose
+from helpers.domain.dra.offers import held_memory, offered_cards
 from helpers.domain.errors import NotFound
 from helpers.domain.estate.model import Estate
 from helpers.domain.watchdog.rights import EXPORTER_SERVICE, WATCHDOG_LEASE
@@ -24,7 +25,9 @@ from helpers.ports.certificates import Certificates
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 from helpers.ports.watchdog_telemetry import Exporters, ExporterTarget, Scrape
+from helpers.services.claims import CLAIMS, SLICES
 from helpers.services.doctor_reading import (
+    asking_claims,
     gpu_resources,
     name_of,
     needs_now,
@@ -40,6 +43,7 @@ _PARALLEL_COUNT = 8
 # Read by name: their kinds hold what is nobody's business here.
 _BY_NAME = ("ConfigMap", "Lease")
 _NODES, _PODS, _SLICES, _JOBS = "nodes", "pods", "endpoint slices", "jobs"
+_OFFERS, _CLAIMS = "resource slices", "resource claims"
 
 Progress = Callable[[frozenset[str]], None]
 Objects = list[dict[str, Any]]
@@ -97,7 +101,10 @@ def examine(
     reader = _Reader(cluster, estate, wanted)
     read = _all_at_once(reader.reads(), progress)
     settings_pods = gpu_resources(estate)
-    pods = tuple(pod_seen(pod, estate, settings_pods) for pod in read[_PODS])
+    driver = reader.settings.claims_driver
+    held = held_memory(read.get(_CLAIMS, ()), driver)
+    claims = asking_claims(read.get(_CLAIMS, ()), held)
+    pods = tuple(pod_seen(pod, estate, settings_pods, claims) for pod in read[_PODS])
     scrapes = _scrapes(asked, read[_SLICES], estate)
     objects = reader.objects(read)
     facts = DoctorFacts(
@@ -105,7 +112,7 @@ def examine(
         estate_file=declared.estate_file,
         now_at=clock.now_at(),
         server_version=str(read["version"][0]["version"]),
-        nodes=tuple(node_seen(node, reader.settings) for node in read[_NODES]),
+        nodes=tuple(node_seen(node, reader.settings, estate) for node in read[_NODES]),
         pods=pods,
         wanted=wanted,
         objects=objects,
@@ -114,6 +121,8 @@ def examine(
         endpoints=ready_endpoints(read[_SLICES]),
         scrapes={one.target.node: scrape_problem(one) for one in scrapes},
         needs=(*asked.needs, *needs_now(scrapes, pods, estate)),
+        cards=offered_cards(read.get(_OFFERS, ()), driver),
+        held=held,
         thresholds=asked.thresholds,
     )
     return diagnose(facts)
@@ -154,6 +163,8 @@ class _Reader:
             _SLICES: self._slices,
             _JOBS: lambda: self._cluster.list(ObjectRef("batch/v1", "Job", namespace=namespace)),
         }
+        if self._estate.claim_nodes():
+            found |= {_OFFERS: _lister(self._cluster, SLICES), _CLAIMS: _lister(self._cluster, CLAIMS)}
         for api_version, kind in sorted(self._kinds()):
             scope = namespace if kind == "CronJob" else ""
             found[kind] = _lister(self._cluster, ObjectRef(api_version, kind, namespace=scope))

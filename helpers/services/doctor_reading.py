@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from helpers.domain.admission.claims import has_claim
 from helpers.domain.capacity import CapacitySettings
 from helpers.domain.doctor.facts import Need, NodeSeen, ObjectName, PodSeen, Taint
+from helpers.domain.dra.naming import DEVICE_CLASS
+from helpers.domain.dra.offers import HeldMemory
 from helpers.domain.estate.model import Estate
 from helpers.domain.pod_owner import workload_of
 from helpers.ports.cluster import Manifest
@@ -21,7 +24,7 @@ def name_of(manifest: Manifest) -> ObjectName:
     return ObjectName(str(manifest["kind"]), str(metadata.get("namespace") or ""), str(metadata["name"]))
 
 
-def node_seen(node: Manifest, settings: CapacitySettings) -> NodeSeen:
+def node_seen(node: Manifest, settings: CapacitySettings, estate: Estate) -> NodeSeen:
     """One Node object."""
     conditions = (node.get("status") or {}).get("conditions") or ()
     ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
@@ -29,7 +32,9 @@ def node_seen(node: Manifest, settings: CapacitySettings) -> NodeSeen:
         Taint(str(one["key"]), str(one.get("value") or ""), str(one["effect"]))
         for one in (node.get("spec") or {}).get("taints") or ()
     )
-    return NodeSeen(node_facts(node, settings), ready, taints)
+    # The device plugin's shares are there on nodes of both backends.
+    shares = [entry.share_resource() for entry in estate.nodes]
+    return NodeSeen(node_facts(node, settings, shares=shares), ready, taints)
 
 
 def gpu_resources(estate: Estate) -> tuple[str, ...]:
@@ -37,8 +42,26 @@ def gpu_resources(estate: Estate) -> tuple[str, ...]:
     return tuple(sorted({name for node in estate.nodes for name in node.gpu_resources()}))
 
 
-def pod_seen(pod: Manifest, estate: Estate, resources: tuple[str, ...]) -> PodSeen:
-    """One Pod object."""
+def asking_claims(claims: Iterable[Manifest], held: Iterable[HeldMemory]) -> frozenset[tuple[str, str]]:
+    """Namespace and name of the claims that ask for memory of a card, or have some."""
+    asking = {
+        (str(one["metadata"]["namespace"]), str(one["metadata"]["name"])) for one in claims if _asks_for_memory(one)
+    }
+    return frozenset(asking | {(one.namespace, one.claim) for one in held})
+
+
+def _asks_for_memory(claim: Manifest) -> bool:
+    requests = (claim["spec"].get("devices") or {}).get("requests") or ()
+    asked = [one.get("exactly") or {} for one in requests] + [
+        each for one in requests for each in one.get("firstAvailable") or ()
+    ]
+    return any(one.get("deviceClassName") == DEVICE_CLASS for one in asked)
+
+
+def pod_seen(
+    pod: Manifest, estate: Estate, resources: tuple[str, ...], claims: Collection[tuple[str, str]] = ()
+) -> PodSeen:
+    """One Pod object; `claims` are those on memory of a card, as `asking_claims` answers."""
     metadata, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
     conditions = {str(one.get("type")): one for one in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled") or {}
@@ -57,7 +80,17 @@ def pod_seen(pod: Manifest, estate: Estate, resources: tuple[str, ...]) -> PodSe
         runtime_class=str(spec.get("runtimeClassName") or ""),
         requests=requests,
         budget_mib=pod_budget_mib(pod, estate.resource),
+        claimed=has_claim(pod) or any((str(metadata["namespace"]), name) in claims for name in _claims_of(pod)),
     )
+
+
+def _claims_of(pod: Manifest) -> set[str]:
+    """Names of the claims that a pod uses: its own, and those that were made for it."""
+    named = [
+        *(pod["spec"].get("resourceClaims") or ()),
+        *((pod.get("status") or {}).get("resourceClaimStatuses") or ()),
+    ]
+    return {str(one["resourceClaimName"]) for one in named if one.get("resourceClaimName")}
 
 
 def ready_endpoints(slices: Iterable[Manifest]) -> dict[tuple[str, str], int]:

@@ -11,7 +11,7 @@ from helpers.domain.doctor.finding import Severity
 from helpers.domain.doctor.objects import WATCHED
 from helpers.domain.doctor.rights import doctor_rights
 from tests.fixtures.doctor_lab import Ward
-from tests.synth.estates import EXAMPLE, PROJECT, example
+from tests.synth.estates import EXAMPLE, PROJECT, example, on_claims
 
 GUIDE = (PROJECT / "docs/guides/operations.md").read_text()
 RULES = "".join(file.read_text() for file in sorted((PROJECT / "helpers/domain/doctor").glob("*.py")))
@@ -30,7 +30,8 @@ def known_ids() -> dict[str, str]:
     compared = {"device-plugin-config", *(name for name, fields in WATCHED.values() if fields)}
     found |= dict.fromkeys((f"{name}-differs" for name in compared), "error")
     found |= {f"{one}-{what}": "error" for one in GUARDS for what in ("down", "no-leader", "lease-expired")}
-    return found | {"capacity-missing": "error", "capacity-stale": "error", "tenant-pending": "error"}
+    either = ("capacity-missing", "capacity-stale", "cards-missing", "cards-differ", "tenant-pending")
+    return found | dict.fromkeys(either, "error")
 
 
 def test_the_table_has_every_finding_and_no_other() -> None:
@@ -42,8 +43,11 @@ def test_the_table_of_rights_is_the_codes() -> None:
     rows = re.findall(r"^\| ([a-z0-9.]+) \| ([a-z]+) \| (get|list) \| (cluster|namespace) \|$", GUIDE, re.MULTILINE)
     assert rows == [
         (right.api_group or "core", right.resource, ", ".join(right.verbs), right.scope)
-        for right in doctor_rights(example())
+        for right in doctor_rights(on_claims())
     ]
+    groups = [{(right.api_group, right.resource) for right in doctor_rights(one)} for one in (on_claims(), example())]
+    assert {group for group, _ in groups[0] - groups[1]} == {"resource.k8s.io"}
+    assert "Those of resource.k8s.io only where budgets are claims." in GUIDE
 
 
 @pytest.mark.lab

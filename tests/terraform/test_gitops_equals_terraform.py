@@ -11,6 +11,7 @@ import pytest
 
 from helpers.adapters.kubernetes_ import connect
 from helpers.apps.cli.__main__ import run as run_gpumem
+from helpers.domain.dra.claims import claim_template_name
 from helpers.domain.estate.model import Estate
 from helpers.domain.quantity import canonical_count
 from helpers.rendering.estate_file import parse_estate
@@ -22,7 +23,8 @@ from lab.foreign import create_foreign_workloads, foreign_workload
 from lab.standins.install import ProviderChoice
 from lab.terraform_run import PROJECT, TerraformRun
 from lab.waiting import wait_for
-from tests.fixtures.delivered_tree import RunJob, apply_tree, live, numbers
+from tests.fixtures.delivered_tree import RunJob, apply_tree, claims_text, live, numbers
+from tests.lab.dra_scene import publish
 from tests.terraform.conftest import estate_text
 
 pytestmark = [pytest.mark.lab, pytest.mark.terraform]
@@ -52,16 +54,30 @@ def desk_text() -> str:
 
 
 def with_gitops(text: str, engine: str) -> str:
+    if "\ngitops:" in text:
+        return text
     return f"{text}\ngitops: {{engine: {engine}, repo_url: 'https://git.example.com/a/gpus.git', path: gpu}}\n"
 
 
+def claimed_text() -> str:
+    """Budgets as claims."""
+    return claims_text("argocd")
+
+
 def new_lab(name: str, estate: Estate, root: Path) -> Lab:
-    lab = cluster.up(name, nodes_of_estate(estate), root, print)
+    # A hollow kubelet takes slices away that no driver beside it published.
+    claims = estate.claim_nodes()
+    lab = cluster.up(name, nodes_of_estate(estate, "bare" if claims else "hollow"), root, print)
     create_foreign_workloads(lab.api(), estate)
+    for node in claims:
+        publish(connect(lab.kubeconfig), node.name, node.cards_mib())
     return lab
 
 
-@pytest.fixture(scope="module", params=[("argocd", t4_text), ("flux", desk_text)], ids=["argocd-t4", "flux-desk"])
+SIDES = {"argocd-t4": ("argocd", t4_text), "flux-desk": ("flux", desk_text), "argocd-claims": ("argocd", claimed_text)}
+
+
+@pytest.fixture(scope="module", params=list(SIDES.values()), ids=list(SIDES))
 def both(
     request: pytest.FixtureRequest,
     providers: ProviderChoice,
@@ -104,14 +120,20 @@ def test_every_object_is_what_terraform_made_of_it(both: Side) -> None:
     for tenant in both.estate.tenants:
         workload = live(ours, foreign_workload(both.estate, tenant))
         assert workload["spec"]["replicas"] == tenant.replicas_count
-        limits = workload["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
-        assert limits[both.estate.resource] == canonical_count(tenant.budget_mib)
+        pod = workload["spec"]["template"]["spec"]
+        resources = pod["containers"][0]["resources"]
+        if both.estate.is_claimed(tenant):
+            template = claim_template_name(both.estate, tenant)
+            assert [item["resourceClaimTemplateName"] for item in pod["resourceClaims"]] == [template]
+            assert resources["claims"] == [{"name": "gpumem"}]
+        else:
+            assert resources["limits"][both.estate.resource] == canonical_count(tenant.budget_mib)
 
 
-def test_every_node_shows_the_number_that_it_shows_by_terraform(both: Side) -> None:
+def test_every_node_shows_the_number_that_it_shows_by_terraform_or_none_with_claims(both: Side) -> None:
     shown = numbers(connect(both.by_git.kubeconfig), both.estate.resource)
     assert shown == numbers(connect(both.by_terraform.kubeconfig), both.estate.resource)
-    assert None not in {amount for pair in shown.values() for amount in pair}
+    assert {amount is None for pair in shown.values() for amount in pair} == {bool(both.estate.claim_nodes())}
 
 
 @pytest.mark.parametrize(

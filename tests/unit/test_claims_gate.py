@@ -11,10 +11,15 @@ from helpers.domain.dra.devices import Device
 from helpers.domain.dra.naming import DRIVER
 from helpers.domain.dra.offers import held_memory, offered_cards
 from helpers.domain.dra.slice_document import NodeIdentity, desired_slice
+from helpers.domain.estate.model import Estate
+from helpers.domain.names import GATE_SERVICE_ACCOUNT
+from helpers.rendering.gitops_steps import with_step_rights
+from helpers.rendering.render import render
 from helpers.services.gate import verify
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.outside import FakeClock
 from tests.fakes.world import RESOURCE, node, pod, settings
+from tests.synth.estates import example, on_both_backends, on_claims
 
 LABELS = {"node-type": "gpu-worker"}
 KIND = ClaimNode(name="gpu-worker", node_name=None, labels=LABELS, min_nodes=1, cards_mib=(24000, 24000))
@@ -118,3 +123,23 @@ def test_other_drivers_and_unallocated_claims_hold_nothing() -> None:
         16000,
         ("ollama-0",),
     )
+
+
+@pytest.mark.parametrize(
+    ("estate", "listed"),
+    [
+        (example(), {"nodes"}),
+        (on_claims(), {"nodes", "pods", "resourceslices", "resourceclaims"}),
+        (on_both_backends(), {"nodes", "pods", "resourceslices", "resourceclaims"}),
+    ],
+    ids=["number", "claims", "both"],
+)
+def test_the_gates_job_may_list_what_it_asks_for_and_no_more(estate: Estate, listed: set[str]) -> None:
+    rendered = with_step_rights(estate, render(estate))
+    (role,) = [
+        item.manifest
+        for item in rendered.objects
+        if (item.kind, item.manifest["metadata"]["name"]) == ("ClusterRole", GATE_SERVICE_ACCOUNT)
+    ]
+    assert {tuple(rule["verbs"]) for rule in role["rules"]} == {("list",)}
+    assert {resource for rule in role["rules"] for resource in rule["resources"]} == listed

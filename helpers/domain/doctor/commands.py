@@ -45,10 +45,12 @@ def kubectl(*words: str, namespace: str = "") -> str:
     return shlex.join(["kubectl", *(["-n", namespace] if namespace else []), *words])
 
 
-def kubectl_patch(target: ObjectName, patch: Any, *, how: str = "merge") -> str:
-    """A patch of one object."""
+def kubectl_patch(target: ObjectName, patch: Any, *, how: str = "merge", subresource: str = "") -> str:
+    """A patch of one object, or of its `subresource`."""
     text = json.dumps(patch, separators=(",", ":"))
-    return kubectl("patch", target.kind.lower(), target.name, f"--type={how}", "-p", text, namespace=target.namespace)
+    part = [f"--subresource={subresource}"] if subresource else []
+    words = ("patch", target.kind.lower(), target.name, f"--type={how}", *part, "-p", text)
+    return kubectl(*words, namespace=target.namespace)
 
 
 def both(commands: Sequence[str]) -> str:

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from helpers.domain.admission.certificate_plan import Authority
-from helpers.domain.capacity import CapacitySettings, NodeFacts, capacity_settings
+from helpers.domain.capacity import CapacitySettings, NodeFacts, capacity_settings, node_kinds
+from helpers.domain.dra.offers import HeldMemory, OfferedCard
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.nodes import Node
 from helpers.domain.estate.tenants import Tenant
@@ -58,7 +59,8 @@ class PodSeen:
 
     `owner` is kind and name of the workload that made it, two empty texts for a bare pod. `requests` are
     those of the estate's GPU resources that it asks for, `budget_mib` what the scheduler counts of its
-    memory (0: it declares none). `unplaced` is the scheduler's own reason while it has no node.
+    memory (0: it declares none); `claimed`: it has a claim on memory of a card instead. `unplaced` is the
+    scheduler's own reason while it has no node.
     """
 
     namespace: str
@@ -74,6 +76,7 @@ class PodSeen:
     runtime_class: str = ""
     requests: Mapping[str, int] = field(default_factory=dict)
     budget_mib: int = 0
+    claimed: bool = False
 
     def __str__(self) -> str:
         """`immich/immich-ml-5d9c`."""
@@ -87,6 +90,10 @@ class PodSeen:
     def belongs_to(self, tenant: Tenant) -> bool:
         """Whether the tenant's workload made it."""
         return (self.namespace, *self.owner) == tenant.key
+
+    def made_by(self, workload: ObjectName) -> bool:
+        """Whether that workload made it."""
+        return (self.namespace, self.owner) == (workload.namespace, (workload.kind, workload.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,8 @@ class DoctorFacts:
     `wanted` is what the estate renders, of the kinds that are looked at; `objects` what of it and of the
     tenants' workloads is there. `authorities`: `{webhook: certificates of its caBundle}`, None where the
     bundle is empty. `endpoints`: ready addresses of a Service, `{(namespace, service): count}`; `scrapes`:
-    what is wrong with a node's exporter, empty where it answers; only asked where somebody said how.
+    what is wrong with a node's exporter, empty where it answers; only asked where somebody said how. `cards`
+    are offered to claims, `held` is what claims have of them; only read where the estate counts by claims.
     """
 
     estate: Estate
@@ -130,6 +138,8 @@ class DoctorFacts:
     endpoints: Mapping[tuple[str, str], int] = field(default_factory=dict)
     scrapes: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[Need, ...] = ()
+    cards: tuple[OfferedCard, ...] = ()
+    held: tuple[HeldMemory, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def capacity(self) -> CapacitySettings:
@@ -138,9 +148,13 @@ class DoctorFacts:
 
     def nodes_of(self, entry: Node) -> tuple[NodeSeen, ...]:
         """The machines of one node entry, by name."""
-        kind = next(one for one in self.capacity().nodes if one.name == entry.name)
+        kind = next(one for one in node_kinds(self.estate) if one.name == entry.name)
         found = (node for node in self.nodes if kind.matches(node.name, node.facts.labels))
         return tuple(sorted(found, key=lambda node: node.name))
+
+    def cards_of(self, node: str) -> tuple[OfferedCard, ...]:
+        """The cards that a node offers to claims."""
+        return tuple(card for card in self.cards if card.node == node)
 
     def pods_of(self, tenant: Tenant) -> tuple[PodSeen, ...]:
         """The tenant's pods that have not ended."""
@@ -152,5 +166,5 @@ class DoctorFacts:
         return self.objects.get(ObjectName(kind, tenant.namespace, tenant.workload.name))
 
     def held_mib(self, node: str) -> int:
-        """What the pods on a node declare together."""
+        """What the pods on a node declare together, by its number."""
         return sum(pod.budget_mib for pod in self.pods if pod.node == node and pod.holds)

@@ -25,7 +25,7 @@ def exporters(facts: DoctorFacts) -> Iterator[Finding]:
         if daemon_set not in facts.objects:
             continue  # said by the rule about objects
         for node in facts.nodes_of(entry):
-            pods = [pod for pod in facts.pods if pod.node == node.name and _made_by(pod, daemon_set)]
+            pods = [pod for pod in facts.pods if pod.node == node.name and pod.made_by(daemon_set)]
             silent = facts.scrapes.get(node.name, "")
             if node.ready and not any(pod.ready for pod in pods):
                 yield _exporter_missing(node.name, daemon_set, pods)
@@ -38,10 +38,6 @@ def exporters(facts: DoctorFacts) -> Iterator[Finding]:
                     "read its log; docs/runbooks/GPUVRAMTelemetryDown.md",
                     kubectl("rollout", "restart", f"daemonset/{daemon_set.name}", namespace=daemon_set.namespace),
                 )
-
-
-def _made_by(pod: PodSeen, workload: ObjectName) -> bool:
-    return (pod.namespace, pod.owner) == (workload.namespace, (workload.kind, workload.name))
 
 
 def _exporter_missing(node: str, daemon_set: ObjectName, pods: list[PodSeen]) -> Finding:

@@ -54,7 +54,7 @@ def node_there(facts: DoctorFacts) -> Iterator[Finding]:
 def capacity(facts: DoctorFacts) -> Iterator[Finding]:
     """Nodes without their number, or with another one."""
     resource = facts.estate.resource
-    for entry in facts.estate.nodes:
+    for entry in facts.estate.number_nodes():
         for node in facts.nodes_of(entry):
             shown_mib = node.facts.allocatable_mib
             if shown_mib == entry.advertised_mib:

@@ -25,9 +25,11 @@ WATCHED: dict[str, tuple[str, tuple[str, ...]]] = {
     "Deployment": ("deployment", ()),
     "DaemonSet": ("daemon-set", ()),
     "CronJob": ("capacity-job", ()),
+    "DeviceClass": ("device-class", ("spec",)),
+    "ResourceClaimTemplate": ("claim-template", ("spec",)),
 }
 # The API server refuses to change these, so they are made anew.
-_IMMUTABLE = ("PriorityClass", "RuntimeClass")
+_IMMUTABLE = ("PriorityClass", "RuntimeClass", "ResourceClaimTemplate")
 
 
 def objects(facts: DoctorFacts) -> Iterator[Finding]:
@@ -46,6 +48,8 @@ def _absent(facts: DoctorFacts, name: ObjectName) -> Finding:
         "RuntimeClass": "pods that name it are refused",
         "MutatingAdmissionPolicyBinding": "its policy does nothing",
         "ValidatingAdmissionPolicyBinding": "its policy does nothing",
+        "DeviceClass": "no claim gets a card",
+        "ResourceClaimTemplate": "its tenant's new pods wait for their claim",
     }.get(name.kind, "the estate renders it")
     return Finding(
         f"{_id(facts, name)}-absent",

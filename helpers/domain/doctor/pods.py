@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from helpers.domain.doctor.commands import gpumem, kubectl
 from helpers.domain.doctor.facts import DoctorFacts, PodSeen
 from helpers.domain.doctor.finding import Finding, Severity
+from helpers.domain.doctor.places import Place, all_known, places_of
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.pod_phase import ENDED
 
@@ -22,17 +23,19 @@ def uncounted(facts: DoctorFacts) -> Iterator[Finding]:
     if estate.admission is not None:
         ours |= set(estate.admission.excluded_namespaces)
     for pod in facts.pods:
-        if pod.phase in ENDED or pod.namespace in ours or pod.budget_mib:
+        if pod.phase in ENDED or pod.namespace in ours or pod.budget_mib or pod.claimed:
             continue
         whose = f"{pod.owner[0]} {pod.owner[1]}" if pod.owner[0] else "a bare pod"
         if pod.requests:
+            lacks = "has no claim" if _counted_by_claims(facts, pod) else f"declares no {estate.resource}"
+            limit = "" if _counted_by_claims(facts, pod) else f", or put {estate.resource} into its limits"
             yield Finding(
                 "pod-without-budget",
                 Severity.WARNING,
                 f"Pod {pod}",
-                f"{whose}; it asks for {', '.join(sorted(pod.requests))} and declares no {estate.resource}, so its "
-                "memory is promised to others as well",
-                f"declare it as a tenant in {facts.estate_file}, or put {estate.resource} into its limits",
+                f"{whose}; it asks for {', '.join(sorted(pod.requests))} and {lacks}, so its memory is "
+                "promised to others as well",
+                f"declare it as a tenant in {facts.estate_file}{limit}",
             )
         elif pod.runtime_class == estate.runtime_class.name:
             yield Finding(
@@ -43,6 +46,12 @@ def uncounted(facts: DoctorFacts) -> Iterator[Finding]:
                 "nor memory",
                 "let it ask for a share and a budget, or take runtimeClassName away",
             )
+
+
+def _counted_by_claims(facts: DoctorFacts, pod: PodSeen) -> bool:
+    if not pod.node:
+        return not facts.estate.number_nodes()
+    return any(node.name == pod.node for entry in facts.estate.claim_nodes() for node in facts.nodes_of(entry))
 
 
 def refused(facts: DoctorFacts) -> Iterator[Finding]:
@@ -68,60 +77,62 @@ def refused(facts: DoctorFacts) -> Iterator[Finding]:
 def waiting(facts: DoctorFacts) -> Iterator[Finding]:
     """Tenants that wait for memory which nobody is about to free."""
     for tenant in facts.estate.tenants:
-        # The scheduler names what is short: `Insufficient viktorbarzin.me/gpumem`.
-        short = [pod for pod in facts.pods_of(tenant) if f"Insufficient {facts.estate.resource}" in pod.unplaced]
+        # The scheduler names what is short: `Insufficient viktorbarzin.me/gpumem`, or that no card holds the claim.
+        claimed = facts.estate.is_claimed(tenant)
+        said = "cannot allocate all claims" if claimed else f"Insufficient {facts.estate.resource}"
+        short = [pod for pod in facts.pods_of(tenant) if said in pod.unplaced]
         if short and not _will_be_free(facts, tenant):
             yield _waits(facts, tenant, short)
 
 
 def _will_be_free(facts: DoctorFacts, tenant: Tenant) -> bool:
-    """Whether a node has room, or gets it by what ends anyway; or lacks its number, which another rule says."""
-    for node in facts.nodes_of(facts.estate.node(tenant.node)):
-        shown_mib = node.facts.allocatable_mib
-        if shown_mib is None:
-            return True
-        staying = [pod for pod in facts.pods if pod.node == node.name and pod.holds and not _ends(pod)]
-        if shown_mib - sum(pod.budget_mib for pod in staying) >= tenant.budget_mib:
+    """Whether a place has room, or gets it by what ends anyway; or a node's memory is unknown: another rule says it."""
+    if not all_known(facts, tenant):
+        return True
+    for place in places_of(facts, tenant):
+        staying_mib = sum(one.held_mib for one in place.holders if not one.ends)
+        if place.memory_mib - staying_mib >= tenant.budget_mib:
             return True
     return False
 
 
-def _ends(pod: PodSeen) -> bool:
-    return pod.terminating or pod.owner[0] == "Job"
-
-
 def _waits(facts: DoctorFacts, tenant: Tenant, pods: list[PodSeen]) -> Finding:
-    entry = facts.estate.node(tenant.node)
-    here = {node.name for node in facts.nodes_of(entry)}
     holders = sorted(
-        (pod for pod in facts.pods if pod.node in here and pod.holds and pod.budget_mib),
-        key=lambda pod: (-pod.budget_mib, str(pod)),
+        ((one, place) for place in places_of(facts, tenant) for one in place.holders),
+        key=lambda pair: (-pair[0].held_mib, pair[0].name),
     )
-    held = ", ".join(f"{pod} {pod.budget_mib}" for pod in holders[:8])
-    fix, command = _who_could_give(facts, tenant, holders)
+    held = ", ".join(place.said(one) for one, place in holders[:8])
+    one_card = "of one card " if facts.estate.is_claimed(tenant) else ""
+    fix, command = _who_could_give(facts, tenant)
     return Finding(
         "tenant-pending",
         Severity.INFO if tenant.elastic else Severity.ERROR,
         f"tenant {tenant.name}",
-        f"{len(pods)} pod(s) wait for {tenant.budget_mib} MiB on {entry.name}; held there: {held}",
+        f"{len(pods)} pod(s) wait for {tenant.budget_mib} MiB {one_card}on {tenant.node}; held there: {held}",
         fix,
         command,
     )
 
 
-def _who_could_give(facts: DoctorFacts, tenant: Tenant, holders: list[PodSeen]) -> tuple[str, str]:
-    by_tenant = {other.name: [p for p in holders if p.belongs_to(other)] for other in facts.estate.tenants}
-    strangers = [pod for pod in holders if not any(pod in pods for pods in by_tenant.values())]
-    enough = [pod for pod in strangers if pod.budget_mib + _free_mib(facts, pod.node) >= tenant.budget_mib]
+def _who_could_give(facts: DoctorFacts, tenant: Tenant) -> tuple[str, str]:
+    places, tenants = places_of(facts, tenant), facts.estate.tenants
+    enough = [
+        (one.held_mib, pod)
+        for place in places
+        for one in place.holders
+        for pod in one.pods
+        if len(one.pods) == 1 and not any(pod.belongs_to(other) for other in tenants)
+        if one.held_mib + place.free_mib >= tenant.budget_mib
+    ]
     if enough:
-        pod = min(enough, key=lambda pod: (pod.budget_mib, str(pod)))
+        _, pod = min(enough, key=lambda pair: (pair[0], str(pair[1])))
         return f"{pod} is no tenant: declare it, or end it", kubectl("delete", "pod", pod.name, namespace=pod.namespace)
     givers = [
         other
-        for other in facts.estate.tenants
+        for other in tenants
         if other.name != tenant.name
         and other.workload.kind != "DaemonSet"
-        and _gives(facts, by_tenant[other.name], tenant.budget_mib)
+        and any(_gives(place, other, tenant.budget_mib) for place in places)
     ]
     if not givers:
         return "no single tenant could give so much; see `gpumem report --live`", ""
@@ -139,14 +150,7 @@ def _who_could_give(facts: DoctorFacts, tenant: Tenant, holders: list[PodSeen]) 
     return f"release {first.name} ({first.workload_class}), which frees enough", gpumem(facts, "release", first.name)
 
 
-def _free_mib(facts: DoctorFacts, node: str) -> int:
-    shown = next((one.facts.allocatable_mib for one in facts.nodes if one.name == node), None) or 0
-    return shown - facts.held_mib(node)
-
-
-def _gives(facts: DoctorFacts, pods: list[PodSeen], least_mib: int) -> bool:
-    """Whether a node has so much free once these pods are gone from it."""
-    return any(
-        _free_mib(facts, node) + sum(pod.budget_mib for pod in pods if pod.node == node) >= least_mib
-        for node in {pod.node for pod in pods}
-    )
+def _gives(place: Place, tenant: Tenant, least_mib: int) -> bool:
+    """Whether the place has so much free once the tenant's pods are gone from it."""
+    given = [one.held_mib for one in place.holders if one.belongs_to(tenant)]
+    return bool(given) and place.free_mib + sum(given) >= least_mib

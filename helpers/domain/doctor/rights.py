@@ -18,7 +18,7 @@ def settings_names(estate: Estate) -> tuple[str, ...]:
 
 def doctor_rights(estate: Estate) -> tuple[Right, ...]:
     """All rights; everybody who is known to the API server may read its version and what it serves."""
-    return (
+    rights = (
         Right("", "nodes", _LIST, "numbers, shares, labels, taints, readiness"),
         Right("", "pods", _LIST, "who holds what, who waits and why, who was refused"),
         Right("apps", "deployments", _LIST, "tenants' budgets and their owners; watchdog, capacity watch, webhook"),
@@ -39,4 +39,15 @@ def doctor_rights(estate: Estate) -> tuple[Right, ...]:
         Right(
             "coordination.k8s.io", "leases", ("get",), "who leads", "namespace", (WATCHDOG_LEASE, names.CAPACITY_LEASE)
         ),
+    )
+    return (*rights, *_claims_rights()) if estate.claim_nodes() else rights
+
+
+def _claims_rights() -> tuple[Right, ...]:
+    group = "resource.k8s.io"
+    return (
+        Right(group, "resourceslices", _LIST, "what cards every node offers"),
+        Right(group, "resourceclaims", _LIST, "who holds what of them"),
+        Right(group, "deviceclasses", _LIST, "there, as rendered"),
+        Right(group, "resourceclaimtemplates", _LIST, "there, as rendered"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from helpers.domain.doctor import guards, nodes, objects, pods, workloads
+from helpers.domain.doctor import cards, guards, nodes, objects, pods, workloads
 from helpers.domain.doctor.facts import DoctorFacts
 from helpers.domain.doctor.finding import Finding, in_order
 
@@ -18,6 +18,9 @@ RULES: tuple[Rule, ...] = (
     nodes.overcommitted,
     nodes.taints,
     nodes.plugin_config_selected,
+    cards.offered,
+    cards.number_beside_claims,
+    cards.budgets_mixed,
     objects.objects,
     objects.capacity_jobs,
     guards.exporters,

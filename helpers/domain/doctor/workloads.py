@@ -8,9 +8,12 @@ from typing import Any
 
 from helpers.domain import names
 from helpers.domain.budget import budget_fields
+from helpers.domain.doctor.claimed import claimed
 from helpers.domain.doctor.commands import apply_objects, gpumem, kubectl_patch
 from helpers.domain.doctor.facts import DoctorFacts, Manifest, ObjectName
 from helpers.domain.doctor.finding import Finding, Severity
+from helpers.domain.doctor.owners import owned, owners_of_limit
+from helpers.domain.doctor.places import places_of
 from helpers.domain.estate.suggestion import did_you_mean
 from helpers.domain.estate.tenants import Strategy, Tenant
 from helpers.domain.quantity import Quantity
@@ -36,6 +39,10 @@ def workloads(facts: DoctorFacts) -> Iterator[Finding]:
             continue
         yield from _released(facts, tenant, found)
         yield from _surges(facts, tenant, found)
+        if facts.estate.is_claimed(tenant):
+            if tenant.apply != "admission":  # there the claim is in the pods alone
+                yield from claimed(facts, tenant, found, container)
+            continue
         renamed = _renamed(facts, tenant, found)
         if renamed is not None:
             yield renamed
@@ -99,16 +106,17 @@ def _surges(facts: DoctorFacts, tenant: Tenant, found: Manifest) -> Iterator[Fin
     if tenant.workload.kind != "Deployment" or not strategy:
         return
     live = tenant.model_copy(update={"strategy": Strategy.model_validate(strategy)})
-    nodes = facts.nodes_of(facts.estate.node(tenant.node))
-    room_mib = max(((node.facts.allocatable_mib or 0) - facts.held_mib(node.name) for node in nodes), default=0)
-    if live.rolls_without_room() or room_mib >= tenant.budget_mib or not nodes:
+    places = places_of(facts, tenant)
+    room_mib = max((place.free_mib for place in places), default=0)
+    if live.rolls_without_room() or room_mib >= tenant.budget_mib or not places:
         return
+    place = "card" if facts.estate.is_claimed(tenant) else "node"
     recreate = {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}}
     yield Finding(
         "rollout-stuck",
         Severity.WARNING,
         f"tenant {tenant.name}",
-        f"{name_of(tenant)} starts {live.surge_count()} more pod(s) before an old one ends, and no node has "
+        f"{name_of(tenant)} starts {live.surge_count()} more pod(s) before an old one ends, and no {place} has "
         f"{tenant.budget_mib} MiB left ({room_mib}): its next rollout hangs",
         "let the old pod end first, in its owner's manifest too",
         kubectl_patch(name_of(tenant), recreate),
@@ -160,7 +168,7 @@ def _budget(facts: DoctorFacts, tenant: Tenant, found: Manifest, container: Mapp
             "budget-drift",
             Severity.ERROR,
             f"tenant {tenant.name}",
-            f"{name_of(tenant)}: {shown}; the field is {_owned(owners)}",
+            f"{name_of(tenant)}: {shown}; the field is {owned(owners)}",
             "write it again, and tell its other owner to leave the field alone",
             set_again if tenant.apply == "patch" else apply_objects(facts, name_of(tenant)),
         )
@@ -169,7 +177,7 @@ def _budget(facts: DoctorFacts, tenant: Tenant, found: Manifest, container: Mapp
             "budget-two-owners",
             Severity.WARNING,
             f"tenant {tenant.name}",
-            f"{name_of(tenant)}: the budget is {_owned(owners)}; they agree now, and the first that changes it wins",
+            f"{name_of(tenant)}: the budget is {owned(owners)}; they agree now, and the first that changes it wins",
             f"take {facts.estate.resource} out of the manifest of the owner that is not "
             f"{names.FIELD_MANAGER_BUDGET if tenant.apply == 'patch' else facts.estate.field_manager()}, and apply it",
         )
@@ -177,23 +185,6 @@ def _budget(facts: DoctorFacts, tenant: Tenant, found: Manifest, container: Mapp
 
 def _same(shown: Any, wanted: str) -> bool:
     return shown is not None and Quantity.parse(str(shown)).value == Quantity.parse(wanted).value
-
-
-def _owned(owners: list[str]) -> str:
-    return f"owned by {' and '.join(owners)}" if owners else "nobody's"
-
-
-def owners_of_limit(workload: Manifest, container: str, resource: str) -> list[str]:
-    """The field managers that own one limit of one container, in order."""
-    found = set()
-    for entry in workload["metadata"].get("managedFields") or ():
-        fields: Any = entry.get("fieldsV1") or {}
-        path = ("f:spec", "f:template", "f:spec", "f:containers", f'k:{{"name":"{container}"}}')
-        for key in (*path, "f:resources", "f:limits"):
-            fields = fields.get(key) or {}
-        if f"f:{resource}" in fields:
-            found.add(str(entry["manager"]))
-    return sorted(found)
 
 
 def needs(facts: DoctorFacts) -> Iterator[Finding]:

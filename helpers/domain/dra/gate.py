@@ -29,7 +29,7 @@ def claim_shortfalls(
             shown = f"{len(mine)} node(s) {_where(kind)}"
             found.append(Shortfall(f"nodes[{kind.name}]", shown, f"{kind.min_nodes}, each with {_mib(kind.cards_mib)}"))
         for node in sorted(mine, key=lambda node: node.name):
-            found += _offered(kind, node, cards, settings.claims_driver)
+            found += offered_shortfalls(kind, node, cards, settings.claims_driver)
             if node.pods:
                 pods = ", ".join(map(str, node.pods))
                 shown = f"still holds budgets by number: {pods}"
@@ -37,7 +37,10 @@ def claim_shortfalls(
     return (*found, *_claims_on_numbered_nodes(settings, nodes, cards, held))
 
 
-def _offered(kind: ClaimNode, node: NodeFacts, cards: Sequence[OfferedCard], driver: str) -> Iterator[Shortfall]:
+def offered_shortfalls(
+    kind: ClaimNode, node: NodeFacts, cards: Sequence[OfferedCard], driver: str
+) -> Iterator[Shortfall]:
+    """Whether a node of this kind does not offer its cards, each with its memory or more."""
     offered = sorted((card.memory_mib for card in cards if card.node == node.name), reverse=True)
     enough = len(offered) == len(kind.cards_mib) and all(
         have >= want for have, want in zip(offered, kind.cards_mib, strict=True)
