@@ -6,6 +6,7 @@ It counts what is made, and never lets anybody go.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from helpers.domain.errors import ClusterError, NotFound
@@ -86,6 +87,6 @@ class FolderEngine:
         """None."""
         raise NotFound(f"{job.job_id} never ran")
 
-    def ask_checkpoint(self, job: Job) -> bool:  # noqa: ARG002 - the port's signature
+    def ask_checkpoint(self, job: Job) -> datetime | None:  # noqa: ARG002 - the port's signature
         """Nobody runs."""
-        return False
+        return None

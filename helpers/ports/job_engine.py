@@ -93,6 +93,10 @@ class JobEngine(Protocol):
         """The end of a worker's output; NotFound where there is none (yet, or any more)."""
         ...
 
-    def ask_checkpoint(self, job: Job) -> bool:
-        """Tells its pods to save their state; whether they were told."""
+    def ask_checkpoint(self, job: Job) -> datetime | None:
+        """Has its pods told to save their state, without waiting for their answers.
+
+        When that began, at the first call after all of them said yes; None: not yet, or not all did, and they are
+        asked again in their time.
+        """
         ...

@@ -249,8 +249,11 @@ class ManagerLoop:
 
     def _checkpointed(self, job: Job) -> bool:
         now_at = self._ports.clock.now_at()
-        if not checkpoint_due(job, now_at) or not self._ports.engine.ask_checkpoint(job):
+        if not checkpoint_due(job, now_at):
+            return False
+        told_at = self._ports.engine.ask_checkpoint(job)
+        if told_at is None:
             return False
         self._ports.metrics.acted("checkpoint_asked")
-        told = note(job, now_at, "checkpoint", "it was told to save its state", MANAGER_ACTOR, checkpoint_at=now_at)
+        told = note(job, now_at, "checkpoint", "it was told to save its state", MANAGER_ACTOR, checkpoint_at=told_at)
         return self._ports.store.apply([told])

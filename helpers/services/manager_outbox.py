@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from helpers.domain.errors import ClusterError, DependencyError, Rejected
-from helpers.domain.jobs.change import Change, OutboxAction, OutboxRow, step
+from helpers.domain.errors import ClusterError, DependencyError, Forbidden, NotFound, Rejected
+from helpers.domain.jobs.change import MANAGER_ACTOR, Change, OutboxAction, OutboxRow, step
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.states import JobStatus
 from helpers.ports.clock import Clock
@@ -14,6 +14,7 @@ from helpers.ports.job_engine import JobEngine
 from helpers.ports.job_store import JobStore
 from helpers.ports.log import Log
 from helpers.ports.manager_metrics import ManagerMetrics
+from helpers.services.manager_follow import note
 
 BATCH_COUNT = 100
 LONGEST_WAIT_SECONDS = 300
@@ -46,6 +47,7 @@ class OutboxDrain:
             except Rejected as error:
                 self._refused(row, error)
             except ClusterError as error:
+                self._say_why(row, found.get(row.job_id), error)
                 self._later(row, error)
                 failed_count += 1
                 continue
@@ -99,6 +101,19 @@ class OutboxDrain:
         change = step(job, JobStatus.FAILED, self._clock.now_at(), f"the cluster refused it: {error}")
         if self._store.apply([change], done=row):
             self._metrics.reached(job.project_id, JobStatus.FAILED.value)
+
+    def _say_why(self, row: OutboxRow, job: Job | None, error: ClusterError) -> None:
+        """What a person must mend in the cluster (a policy, a quota, a namespace) stands on the job, each text once.
+
+        An API server that does not answer says nothing about the job.
+        """
+        if not isinstance(error, Forbidden | NotFound) or row.action is not OutboxAction.SUBMIT:
+            return
+        text = f"the cluster does not take it yet, and is asked again: {error}"
+        if job is None or job.status is not JobStatus.PENDING or job.reason == text:
+            return
+        # Changed meanwhile, it is left as it is: the next try says it again.
+        self._store.apply([note(job, self._clock.now_at(), "warning", text, MANAGER_ACTOR, reason=text)])
 
     def _later(self, row: OutboxRow, error: ClusterError) -> None:
         wait_seconds = min(LONGEST_WAIT_SECONDS, 2**row.tries_count)

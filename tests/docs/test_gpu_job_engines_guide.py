@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.adapters.job_engines import documents, engine, observing
+from helpers.adapters.job_engines import checkpoints, documents, engine
 from helpers.adapters.job_engines.kueue import KueueEngine
 from helpers.adapters.job_engines.native import NativeEngine
 from helpers.adapters.job_engines.volcano import VolcanoEngine
@@ -36,7 +36,9 @@ def test_the_table_is_what_engines_say(kind: type[NativeEngine | KueueEngine | V
 def test_its_numbers_are_the_codes() -> None:
     assert f"stays for {documents.KEPT_SECONDS // 86400} days" in GUIDE
     assert f"{documents.DEADLINE_SLACK_SECONDS} s after its limit" in GUIDE
-    assert GUIDE.count(f"{observing.PLACE_SECONDS} s") == 2
+    assert GUIDE.count(f"{documents.PLACE_SECONDS} s") == 3
+    assert f"{checkpoints.ASK_BOUND_SECONDS:.0f} s for all" in GUIDE
+    assert f"again after {checkpoints.AGAIN_SECONDS:.0f} s" in GUIDE
 
 
 def test_its_names_are_the_codes() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from helpers.domain.estate.model import Estate
 from lab.cluster import Lab
+from lab.waiting import wait_for
 
 
 def remove_jobs(lab: Lab, estate: Estate) -> None:
@@ -37,3 +40,21 @@ def evict(lab: Lab, pod: dict[str, Any]) -> None:
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}}
     lab.api().post(f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", body)
+
+
+@contextlib.contextmanager
+def quota(lab: Lab, project: str, hard: Mapping[str, str]) -> Iterator[None]:
+    """A ResourceQuota of the project beside its own, for a while; it is in force when the block begins."""
+    path = f"/api/v1/namespaces/{project}/resourcequotas"
+    body = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "of-a-test"},
+        "spec": {"hard": dict(hard)},
+    }
+    lab.api().post(path, body)
+    try:
+        wait_for(lambda: lab.api().get(f"{path}/of-a-test").get("status", {}).get("hard"))
+        yield
+    finally:
+        lab.api().delete(f"{path}/of-a-test")

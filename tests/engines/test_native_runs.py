@@ -101,7 +101,7 @@ def test_a_running_job_is_told_to_save_its_state(jobs_lab: Lab, manager: LabMana
     hook = {"http_path": "/save", "http_port": 8080}
     job_id = manager.submit(project="vision", seconds=None, workers=2, checkpoint=hook)
     manager.until(lambda: manager.statuses(job_id) == ["running"])
-    manager.until(lambda: manager.engine.ask_checkpoint(manager.job(job_id)))
+    manager.until(lambda: manager.engine.ask_checkpoint(manager.job(job_id)) is not None)
     asked = [json.loads(line) for line in (jobs_lab.dir / "hooks.jsonl").read_text().splitlines()]
     assert {(one["path"], one["method"]) for one in asked} == {("/save", "POST")}
     assert len({one["pod"] for one in asked}) == 2

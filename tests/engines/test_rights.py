@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from helpers.adapters.job_engines import observing
 from helpers.adapters.kubernetes_ import connect
 from helpers.adapters.kubernetes_.commands import connect_commands
 from helpers.domain.errors import DependencyError, Forbidden
@@ -21,7 +22,7 @@ from helpers.rendering.render import render
 from lab.cluster import Lab
 from lab.jobs import LabManager, lab_manager, settings_of
 from lab.rights import grant_rights
-from tests.engines.scene import job_object, remove_jobs
+from tests.engines.scene import job_object, quota, remove_jobs
 from tests.fakes.outside import FakeLog
 
 pytestmark = pytest.mark.lab
@@ -132,6 +133,19 @@ def test_a_signal_needs_both_verbs_of_exec(as_account: Any, verb: str) -> None:
     pod = ObjectRef("v1", "Pod", "none", PROJECT)
     with pytest.raises(Forbidden, match="pods/exec"):
         connect_commands(kubeconfig).run(pod, "main", ["true"], 10)
+
+
+def test_without_reading_events_nobody_knows_why_pods_cannot_be_made(
+    jobs_lab: Lab, as_account: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails all the same; with the right it says why (`test_unmade_pods`)."""
+    monkeypatch.setattr(observing, "PLACE_SECONDS", 2)
+    manager, _ = as_account("list events")
+    with quota(jobs_lab, PROJECT, {"requests.cpu": "4"}):
+        job_id = manager.submit(seconds=None)
+        manager.until_over(job_id, bound_seconds=30)
+    assert manager.job(job_id).reason.endswith("could not be made for 2 s: no Event says why")
+    assert any('cannot list resource "events"' in str(line["reason"]) for line in manager.log.of("events_not_read"))
 
 
 def test_without_events_jobs_live_and_the_log_says_so(as_account: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
 from helpers.domain.errors import NotFound
 from helpers.domain.jobs.gpus import CardKind, Pool
@@ -32,7 +33,7 @@ class FakeEngine:
         self.calls: list[tuple[str, str]] = []
         self.broken: dict[str, Exception] = {}
         self.before: Callable[[str, Job], None] = lambda _act, _job: None
-        self.told = True
+        self.told_at: Callable[[], datetime | None] = lambda: None
         self.without_capacity: set[str] = set()
         self.without_room: dict[str, str] = {}
 
@@ -86,9 +87,9 @@ class FakeEngine:
             raise NotFound(f"no pod of {job.job_id} is there")
         return f"worker {worker}: the last {tail_lines} lines\n"
 
-    def ask_checkpoint(self, job: Job) -> bool:
+    def ask_checkpoint(self, job: Job) -> datetime | None:
         self._act("checkpoint", job)
-        return self.told
+        return self.told_at()
 
     def see(self, job_id: str, phase: Phase, reason: str = "") -> None:
         """The cluster now shows this of the job."""

@@ -122,6 +122,7 @@ class ManagerBench:
         self.store = SqlJobStore(database)
         self.engine = FakeEngine()
         self.clock, self.log, self.leadership = FakeClock(), FakeLog(), FakeLeadership()
+        self.engine.told_at = self.clock.now_at
         self.metrics, self.utilisation = FakeManagerMetrics(), FakeUtilisation()
         self.purse = Purse(settings.prices)
         self.numbers = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.domain.errors import CheckFailed, ClusterError, NotFound, Rejected
+from helpers.domain.errors import CheckFailed, ClusterError, Forbidden, NotFound, Rejected
 from helpers.domain.jobs.job import Job
 from helpers.domain.jobs.limits import Sample
 from helpers.domain.jobs.observation import JobObservation, Phase
@@ -109,6 +109,37 @@ def test_a_cluster_that_is_silent_is_asked_again(bench: ManagerBench, act: str) 
         bench.turn(10)
     assert bench.job(job_id).status is S.PROVISIONING
     assert len(set(bench.engine.done("ensure"))) == 1
+
+
+@pytest.mark.parametrize("kind", [Forbidden, NotFound])
+def test_what_a_person_must_mend_stands_on_the_job_once_for_each_text(
+    bench: ManagerBench, kind: type[ClusterError]
+) -> None:
+    bench.engine.broken["ensure"] = kind("exceeded quota: jobs")
+    job_id = bench.submit()
+    for _ in range(5):
+        bench.turn(400)
+    job = bench.job(job_id)
+    assert (job.status, job.reason) == (
+        S.PENDING,
+        "the cluster does not take it yet, and is asked again: exceeded quota: jobs",
+    )
+    assert len(bench.log.of("outbox_not_done")) == 5
+    assert bench.history(job_id) == ["submitted", "warning"]
+    bench.engine.broken["ensure"] = kind("a policy says no")
+    bench.turn(400)
+    assert bench.job(job_id).reason.endswith("a policy says no")
+    del bench.engine.broken["ensure"]
+    bench.turn(400)
+    assert bench.history(job_id) == ["submitted", "warning", "warning", "queued", "provisioning"]
+    assert "policy" not in bench.job(job_id).reason
+
+
+def test_an_api_server_that_is_away_says_nothing_about_a_job(bench: ManagerBench) -> None:
+    bench.engine.broken["ensure"] = ClusterError("no answer")
+    job_id = bench.submit()
+    bench.turn()
+    assert (bench.job(job_id).reason, bench.history(job_id)) == ("", ["submitted"])
 
 
 def test_what_the_cluster_refuses_for_good_fails_with_its_words(bench: ManagerBench) -> None:
@@ -309,9 +340,25 @@ def test_a_job_with_a_hook_is_told_every_quarter_of_an_hour(bench: ManagerBench)
     for _ in range(4):
         bench.turn(450)
     assert bench.engine.done("checkpoint") == [job_id, job_id]
-    bench.engine.told = False
+    bench.engine.told_at = lambda: None
     bench.turn(900)
     assert bench.history(job_id).count("checkpoint") == 2
+
+
+def test_what_pods_were_told_is_noted_when_they_have_answered(bench: ManagerBench) -> None:
+    """The state is as old as the asking, however late the turn that hears of the answers."""
+    job_id = running(bench, checkpoint={"signal": "SIGUSR1"})
+    bench.engine.told_at = lambda: None
+    bench.turn(900)
+    asked_at = bench.clock.now_at()
+    assert bench.job(job_id).checkpoint_at is None
+    bench.engine.told_at = lambda: asked_at
+    bench.turn(30)
+    assert bench.job(job_id).checkpoint_at == asked_at
+    bench.turn(869)
+    assert bench.history(job_id).count("checkpoint") == 1
+    bench.turn(1)
+    assert len(bench.engine.done("checkpoint")) == 3
 
 
 def test_the_loop_goes_on_after_a_failed_turn(bench: ManagerBench) -> None:

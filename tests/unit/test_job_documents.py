@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from helpers.adapters.job_engines.documents import JobDocuments, checkpoint_text
+from helpers.adapters.job_engines.documents import PLACE_SECONDS, JobDocuments, checkpoint_text
 from helpers.adapters.job_engines.engine import JobObjects
 from helpers.adapters.job_engines.kueue import KueueEngine
 from helpers.adapters.job_engines.native import NativeEngine
@@ -55,7 +55,7 @@ def test_the_example_of_the_api() -> None:
         0,
         "NonIndexed",
     )
-    assert spec_of_job["activeDeadlineSeconds"] == 24 * 3600 + 300
+    assert spec_of_job["activeDeadlineSeconds"] == 24 * 3600 + PLACE_SECONDS + 300
     container = pod_of(document)["containers"][0]
     assert container["command"] == ["python", "train.py"]
     assert container["resources"] == {
@@ -114,8 +114,8 @@ def test_another_attempt_has_what_is_left_of_its_time() -> None:
     one = job(spec=spec(max_duration_hours=1), attempt_count=2, held_seconds=600.0, cost_usd=Decimal(1))
     document = made(one)
     assert document["metadata"]["annotations"]["gpumem.io/attempt"] == "3"
-    assert document["spec"]["activeDeadlineSeconds"] == 3000 + 300
-    assert made(replace(one, held_seconds=9999.0))["spec"]["activeDeadlineSeconds"] == 300
+    assert document["spec"]["activeDeadlineSeconds"] == 3000 + PLACE_SECONDS + 300
+    assert made(replace(one, held_seconds=9999.0))["spec"]["activeDeadlineSeconds"] == PLACE_SECONDS + 300
 
 
 def test_what_a_user_sets_wins_over_what_the_job_is_told() -> None:
@@ -153,6 +153,8 @@ def test_volcano_gets_pods_of_its_own_and_their_group() -> None:
     one = job(spec=spec(workers=4, gpu_requirements={"gpu_type": "T4", "gpu_memory_mib": 4000}))
     document, group = engine.document(one), engine.pod_group(one, "the-jobs-uid")
     assert (document["spec"]["suspend"], pod_of(document)["schedulerName"]) == (False, "volcano")
+    assert "activeDeadlineSeconds" not in document["spec"]
+    assert pod_of(document)["activeDeadlineSeconds"] == made(one)["spec"]["activeDeadlineSeconds"]
     annotations = document["spec"]["template"]["metadata"]["annotations"]
     assert annotations["scheduling.k8s.io/group-name"] == group["metadata"]["name"] == "gpu-job-1-1"
     assert group["spec"] == {

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from helpers.adapters.job_engines.observing import PLACE_SECONDS, disruption_of, observed, trimmed_job, trimmed_pod
+from helpers.adapters.job_engines.documents import PLACE_SECONDS
+from helpers.adapters.job_engines.observing import disruption_of, observed, trimmed_job, trimmed_pod, unmade_count
 from helpers.domain.jobs.observation import Phase
 
 NOW = datetime(2026, 6, 2, 12, tzinfo=UTC)
@@ -23,6 +24,12 @@ def a_job(*conditions: dict[str, str], suspend: bool = False, workers: int = 1, 
     head = {"name": "gpu-job-1", "namespace": "vision", "uid": "u", **metadata}
     status = {"conditions": [{"status": "True", "lastTransitionTime": stamp(5), **one} for one in conditions]}
     return trimmed_job({"apiVersion": "batch/v1", "kind": "Job", "metadata": head, "spec": spec, "status": status})
+
+
+def let_go(seconds_ago: float, workers: int = 1, **counts: Any) -> dict[str, Any]:
+    """A Job that was let go so long ago, with its controller's counts."""
+    found = a_job(workers=workers)
+    return {**found, "status": {**found["status"], "startTime": stamp(seconds_ago), **counts}}
 
 
 def a_pod(phase: str = "Running", node: str = "a100-0", **status: Any) -> dict[str, Any]:
@@ -56,6 +63,15 @@ DISRUPTED = {"type": "Failed", "reason": "PodFailurePolicy", "message": "Pod x h
         (a_job(), [waiting("ImagePullBackOff", 5)], Phase.STARTING, "ImagePullBackOff: no such image"),
         (a_job(), [waiting("ImagePullBackOff", PLACE_SECONDS + 1)], Phase.FAILED, "has waited 600 s: ImagePullBackOff"),
         (a_job(), [waiting("CreateContainerConfigError", PLACE_SECONDS + 1)], Phase.FAILED, "ConfigError: no such"),
+        (let_go(PLACE_SECONDS - 1), [], Phase.STARTING, "0 of 1 pods run"),
+        (let_go(PLACE_SECONDS), [], Phase.FAILED, "1 of its 1 pods could not be made for 600 s"),
+        (let_go(PLACE_SECONDS, 3, active=1), [a_pod()], Phase.FAILED, "2 of its 3 pods could not be made"),
+        (
+            a_job({"type": "Failed", "reason": "BackoffLimitExceeded"}),
+            [a_pod("Failed", reason="DeadlineExceeded")],
+            Phase.FAILED,
+            "max_duration: ",
+        ),
         (a_job(), [a_pod()], Phase.RUNNING, "all 1 pods run"),
         (a_job(workers=2), [a_pod()], Phase.STARTING, "1 of 2 pods run"),
         (a_job(workers=2), [a_pod(), a_pod("Succeeded")], Phase.RUNNING, "all 2 pods run"),
@@ -104,3 +120,33 @@ def test_a_job_runs_since_its_last_pod_has_its_place() -> None:
     assert observed(a_job(), [a_pod()], NOW).nodes == ("a100-0",)
     # A node for each pod, so that a gang is seen where it is; one that is over holds nothing there.
     assert observed(a_job(), [a_pod(), a_pod(), a_pod(phase="Succeeded")], NOW).nodes == ("a100-0", "a100-0")
+
+
+@pytest.mark.parametrize(
+    ("job", "pods"),
+    [
+        # Either side may be behind: the pods are made and the Job's counts are old, or the other way round.
+        (let_go(9999, 2, active=1), [a_pod(), a_pod("Pending", "")]),
+        (let_go(9999, 2, active=2), [a_pod()]),
+        # What is over was made, also when it is cleared away.
+        (let_go(9999, 2, active=1, succeeded=1), [a_pod()]),
+        (let_go(9999, 2, active=1, uncountedTerminatedPods={"succeeded": ["p"]}), [a_pod()]),
+        (let_go(9999, 2, active=1), [a_pod(), a_pod("Succeeded")]),
+        (let_go(9999, 1, terminating=1), []),
+        (let_go(9999, 2, conditions=[{"type": "FailureTarget", "status": "True"}]), []),
+        (a_job(workers=2), []),
+    ],
+)
+def test_a_pod_that_was_made_is_not_missing(job: dict[str, Any], pods: list[dict[str, Any]]) -> None:
+    assert unmade_count(job, pods, NOW) == 0
+    assert observed(job, pods, NOW).phase in (Phase.STARTING, Phase.RUNNING)
+
+
+def test_in_a_queue_of_pods_nobody_without_a_node_is_late() -> None:
+    """And a gang gets its nodes one after another."""
+    late = unscheduled(PLACE_SECONDS + 1)
+    for pods in ([late], [a_pod("Pending"), late], []):
+        seen = observed(let_go(9999, 2, active=len(pods)), pods, NOW, queues_pods=True)
+        assert (seen.phase, seen.hopeless) == (Phase.STARTING, False)
+    stuck = waiting("ImagePullBackOff", PLACE_SECONDS + 1)
+    assert observed(a_job(), [stuck], NOW, queues_pods=True).hopeless

@@ -24,8 +24,12 @@ from helpers.domain.jobs.spec import Checkpoint
 from helpers.domain.quantity import canonical_count
 
 API_VERSION, KIND = "batch/v1", "Job"
-# The manager ends a job at its limit; this ends it where no manager runs.
-DEADLINE_SLACK_SECONDS = 300
+# So long a pod may wait for a node, for its image, or to be made at all. Then its job gives its place back: a machine
+# that has not come by then is not coming soon (a cloud without spot capacity, say), and others could use what is held.
+PLACE_SECONDS = 600
+# The manager ends a job at its limit, which it counts from the nodes on; this ends it where no manager runs, and is
+# counted by Kubernetes from the instant at which it was let go.
+DEADLINE_SLACK_SECONDS = PLACE_SECONDS + 300
 # How long what has ended can be looked at. Longer than any manager should be away.
 KEPT_SECONDS = 3 * 24 * 3600
 DISRUPTED = "DisruptionTarget"

@@ -12,22 +12,25 @@ Every act is one request that may be done twice:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, Protocol
 
 from helpers.adapters.job_engines.cards import CONTROLLER_UID, Cards, trimmed_node
-from helpers.adapters.job_engines.checkpoints import CheckpointHooks
+from helpers.adapters.job_engines.checkpoints import Askings, CheckpointHooks
 from helpers.adapters.job_engines.documents import API_VERSION, KIND, JobDocuments
-from helpers.adapters.job_engines.observing import disruption_of, observed, trimmed_job, trimmed_pod
+from helpers.adapters.job_engines.observing import disruption_of, observed, trimmed_job, trimmed_pod, unmade_count
 from helpers.adapters.job_engines.watched import Wanted, WatchedObjects, by_label
 from helpers.domain import names
 from helpers.domain.errors import ClusterError, Conflict, NotFound
 from helpers.domain.jobs.gpus import CardKind, Pool
 from helpers.domain.jobs.job import Job
-from helpers.domain.jobs.observation import JobObservation
+from helpers.domain.jobs.observation import JobObservation, Phase
 from helpers.domain.jobs.ordering import Waiting, ordered
 from helpers.domain.jobs.places import SPOT
 from helpers.domain.jobs.room import Seats, lacking_count
 from helpers.domain.jobs.settings import ManagerSettings
+from helpers.domain.jobs.spec import Checkpoint
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 from helpers.ports.events import Events
@@ -70,10 +73,12 @@ class JobObjects:
         self._cluster = cluster
         self._events = events
         self._clock = clock
+        self._log = log
         self._dry_run = dry_run
         self.documents = JobDocuments(settings)
         self.cards = Cards(settings)
         self._hooks = CheckpointHooks(commands, log)
+        self._askings = Askings(clock)
         selector = f"app.kubernetes.io/managed-by={names.MANAGER_COMPONENT},{names.job_label(settings.label_prefix)}"
         projects = [project.name for project in settings.projects]
 
@@ -147,15 +152,40 @@ class JobObjects:
         prefix = self._settings.label_prefix
         return all(said.get(names.job_annotation(prefix, what)) == value for what, value in wanted.items())
 
-    def observe(self) -> dict[str, JobObservation]:
-        """`{job_id: what is seen}`."""
+    def observe(self, *, queues_pods: bool = False) -> dict[str, JobObservation]:
+        """`{job_id: what is seen}`. `queues_pods`: pods without a node wait in a queue."""
         jobs, pods = self.jobs.all(), by_label(self.pods.all(), CONTROLLER_UID)
         label, now_at = names.job_label(self._settings.label_prefix), self._clock.now_at()
-        return {
-            job["metadata"]["labels"][label]: observed(job, pods.get(uid, ()), now_at, self._disruptions.get(uid, ""))
-            for job in jobs
-            for uid in [job["metadata"]["uid"]]
-        }
+        seen = {}
+        for job in jobs:
+            uid = job["metadata"]["uid"]
+            mine, why = pods.get(uid, ()), self._disruptions.get(uid, "")
+            found = observed(job, mine, now_at, why, queues_pods=queues_pods)
+            if found.hopeless and unmade_count(job, mine, now_at):
+                found = self._unmade(job, found)
+            seen[job["metadata"]["labels"][label]] = found
+        return seen
+
+    def _unmade(self, job: Object, found: JobObservation) -> JobObservation:
+        """Pods that the API server does not take: with its words, and whether the job may be tried again."""
+        said = self._refusal_of_pods(job)
+        text = f"{found.reason}: {said or 'no Event says why'}"
+        if "exceeded quota" in said:
+            # As with a node that is full: others may use the cards while it waits until the quota is not.
+            return replace(found, phase=Phase.PREEMPTED, reason=text, hopeless=False)
+        return replace(found, reason=text)
+
+    def _refusal_of_pods(self, job: Object) -> str:
+        """Of the newest Event of the Job's controller; a Job has no condition that would say it."""
+        namespace, uid = job["metadata"]["namespace"], job["metadata"]["uid"]
+        wanted = f"involvedObject.uid={uid},reason=FailedCreate"
+        try:
+            events = self._cluster.list(ObjectRef("v1", "Event", "", namespace), field_selector=wanted)
+        except ClusterError as error:
+            self._log.warning("events_not_read", job=job["metadata"]["name"], namespace=namespace, reason=str(error))
+            return ""
+        newest = max(events, key=lambda event: str(event.get("lastTimestamp") or ""), default={})
+        return str(newest.get("message", ""))
 
     def _pod(self, pod: Manifest) -> dict[str, Any]:
         found = trimmed_pod(pod)
@@ -197,24 +227,35 @@ class JobObjects:
         pod = ObjectRef("v1", "Pod", newest["metadata"]["name"], job.project_id)
         return self._cluster.pod_log(pod, container=names.JOB_CONTAINER, tail_lines=tail_lines)
 
-    def ask_checkpoint(self, job: Job) -> bool:
-        """Tells every worker; whether all were told."""
+    def ask_checkpoint(self, job: Job) -> datetime | None:
+        """Has every worker told in the background; when that began, at the first look after all were told."""
         hook = job.spec.checkpoint
+        if hook is None:
+            return None
+        if told_at := self._askings.told_at(job):
+            return told_at
+        if not self._askings.may_begin(job):
+            return None
         found = next((one for one in self.jobs.all() if one["metadata"]["name"] == job.job_id), None)
-        if hook is None or found is None:
-            return False
+        if found is None:
+            return None
         uid = found["metadata"]["uid"]
-        running = [pod for pod in self.pods.all() if pod["metadata"]["labels"].get(CONTROLLER_UID) == uid]
-        running = [pod for pod in running if pod["status"].get("phase") == "Running"]
+        mine = [pod for pod in self.pods.all() if pod["metadata"]["labels"].get(CONTROLLER_UID) == uid]
+        running = [pod for pod in mine if pod["status"].get("phase") == "Running"]
         self._only_looked(f"ask {job.job_id} for a checkpoint")
-        told = [self._hooks.ask(hook, pod) for pod in running]
-        if not told or not all(told):
+        if running:
+            self._askings.begin(job, lambda: self._all_told(found, hook, running))
+        return None
+
+    def _all_told(self, found: Object, hook: Checkpoint, pods: Sequence[Object]) -> bool:
+        if not self._hooks.ask(hook, pods):
             return False
-        self._events.record(found, "JobCheckpoint", f"{len(told)} pods were told to save their state")
+        self._events.record(found, "JobCheckpoint", f"{len(pods)} pods were told to save their state")
         return True
 
     def stop(self) -> None:
-        """Ends the watches."""
+        """Ends the watches, and asks nobody any more."""
+        self._askings.stop()
         for one in (self.jobs, self.pods, self.nodes):
             one.stop()
 
@@ -273,6 +314,6 @@ class JobEngineBase:
         """The end of a worker's output."""
         return self._objects.logs(job, tail_lines=tail_lines, worker=worker)
 
-    def ask_checkpoint(self, job: Job) -> bool:
-        """Tells its pods to save their state."""
+    def ask_checkpoint(self, job: Job) -> datetime | None:
+        """Has its pods told to save their state; when, once they were."""
         return self._objects.ask_checkpoint(job)

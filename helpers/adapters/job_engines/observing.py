@@ -7,16 +7,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from helpers.adapters.job_engines.documents import DISRUPTED
+from helpers.adapters.job_engines.documents import DISRUPTED, PLACE_SECONDS
 from helpers.domain.jobs.observation import JobObservation, Phase
 from helpers.domain.pod_phase import ENDED
 from helpers.domain.quantity import Quantity
 
 Object = Mapping[str, Any]
 
-# So long a pod may wait for a node, or for its image. Then its job gives its place back: a machine that has not
-# come by then is not coming soon (a cloud without spot capacity, say), and others could use what is held.
-PLACE_SECONDS = 600
 # What the kubelet tries again for ever, with the cards held: no image, no Secret or ConfigMap, no such container.
 _NO_START = frozenset(
     {
@@ -29,6 +26,8 @@ _NO_START = frozenset(
         "RunContainerError",
     }
 )
+# Conditions of a Job that has ended, and whose pods have not.
+_ENDING = ("FailureTarget", "SuccessCriteriaMet")
 _KEPT_METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "annotations", "deletionTimestamp")
 _KEPT_OF_POD = ("phase", "podIP", "conditions", "containerStatuses", "startTime", "reason", "message")
 
@@ -68,8 +67,13 @@ def _identity(found: Object) -> dict[str, Any]:
     return {"apiVersion": found["apiVersion"], "kind": found["kind"], "metadata": metadata}
 
 
-def observed(job: Object, pods: Sequence[Object], now_at: datetime, disruption: str = "") -> JobObservation:
-    """What has become of a Job; `pods`: its own, of this attempt; `disruption`: of one that is gone already."""
+def observed(
+    job: Object, pods: Sequence[Object], now_at: datetime, disruption: str = "", *, queues_pods: bool = False
+) -> JobObservation:
+    """What has become of a Job; `pods`: its own, of this attempt; `disruption`: of one that is gone already.
+
+    `queues_pods`: its pods themselves are in a queue, so that one without a node is not late.
+    """
     if "deletionTimestamp" in job["metadata"]:
         return JobObservation(Phase.ABSENT)
     # A pod that is over has given its cards back.
@@ -82,14 +86,15 @@ def observed(job: Object, pods: Sequence[Object], now_at: datetime, disruption: 
     if failed := conditions.get("Failed"):
         phase, reason = _failed(failed, pods, disruption)
         return replace(held, phase=phase, reason=reason, at=_time(failed))
-    return held if job["spec"]["suspend"] else _alive(held, job, pods, now_at)
+    return held if job["spec"]["suspend"] else _alive(held, job, pods, now_at, queues_pods)
 
 
 def _failed(condition: Object, pods: Sequence[Object], disruption: str) -> tuple[Phase, str]:
     reason, text = condition.get("reason", ""), condition.get("message", "")
     if reason == "PodFailurePolicy" and DISRUPTED in text:
         return Phase.PREEMPTED, disruption or text
-    if reason == "DeadlineExceeded":
+    # The Job's own deadline, or a pod's, which the kubelet counts.
+    if reason == "DeadlineExceeded" or any(pod["status"].get("reason") == "DeadlineExceeded" for pod in pods):
         return Phase.FAILED, "max_duration: no manager ended it, so its deadline did"
     return Phase.FAILED, next(_errors(pods), f"{reason}: {text}")
 
@@ -113,7 +118,28 @@ def _errors(pods: Sequence[Object]) -> Iterator[str]:
                 yield f"{pod['metadata']['name']} ended with exit code {ended['exitCode']}{why}"
 
 
-def _alive(held: JobObservation, job: Object, pods: Sequence[Object], now_at: datetime) -> JobObservation:
+def unmade_count(job: Object, pods: Sequence[Object], now_at: datetime) -> int:
+    """How many of its pods are not there, though it was let go PLACE_SECONDS ago: the API server does not take them.
+
+    Both must say so, the Job's own counts and the pods: of either one may be told later than of the other.
+    """
+    status: Mapping[str, Any] = job["status"]
+    wanted: int = job["spec"]["parallelism"]
+    let_go_at = _at(status.get("startTime"))
+    if let_go_at is None or now_at - let_go_at < timedelta(seconds=PLACE_SECONDS):
+        return 0
+    if any(one["type"] in _ENDING and one.get("status") == "True" for one in status.get("conditions") or ()):
+        return 0  # its pods are being taken away
+    ending = status.get("uncountedTerminatedPods") or {}
+    over: int = sum(status.get(each, 0) + len(ending.get(each) or ()) for each in ("succeeded", "failed"))
+    there: int = status.get("active", 0) + status.get("terminating", 0)
+    live = sum(pod["status"].get("phase") not in ENDED for pod in pods)
+    return max(0, wanted - max(there + over, live + max(over, len(pods) - live)))
+
+
+def _alive(
+    held: JobObservation, job: Object, pods: Sequence[Object], now_at: datetime, queues_pods: bool
+) -> JobObservation:
     """Let go, and not over."""
     wanted = job["spec"]["parallelism"]
     # One that is over still counts: workers of a gang need not end in the same second.
@@ -121,13 +147,17 @@ def _alive(held: JobObservation, job: Object, pods: Sequence[Object], now_at: da
     if len(up) >= wanted:
         at = max((at for pod in up for at in _bound(pod)), default=None)
         return replace(held, phase=Phase.RUNNING, reason=f"all {wanted} pods run", at=at)
+    if not queues_pods and (unmade := unmade_count(job, pods, now_at)):
+        text = f"{unmade} of its {wanted} pods could not be made for {PLACE_SECONDS} s"
+        return replace(held, phase=Phase.FAILED, reason=text, hopeless=True)
     late_at = now_at - timedelta(seconds=PLACE_SECONDS)
     found = f"{len(up)} of {wanted} pods run"
     for pod in pods:
         since_at, why = _waits(pod)
         if not why:
             continue
-        if since_at is None or since_at >= late_at:
+        is_queued = queues_pods and not pod["spec"]["nodeName"]
+        if is_queued or since_at is None or since_at >= late_at:
             found = f"{found}; {pod['metadata']['name']}: {why}"
             break
         text = f"{pod['metadata']['name']} has waited {PLACE_SECONDS} s: {why}"

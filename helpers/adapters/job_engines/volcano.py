@@ -1,6 +1,7 @@
 """Volcano: the same Jobs, whose pods are Volcano's to schedule, all of a PodGroup or none.
 
-Volcano holds pods, not Jobs: a Job is made unsuspended, and its pods wait until its PodGroup is scheduled.
+Volcano holds pods, not Jobs: a Job is made unsuspended, and its pods wait until its PodGroup is scheduled, as long
+as that takes. Nothing may be counted from the Job's creation, then.
 PodGroup: scheduling.volcano.sh/v1beta1.
 """
 
@@ -39,7 +40,7 @@ class VolcanoEngine(ExternalQueueEngine):
 
     def observe(self) -> Mapping[str, JobObservation]:
         """Let go is whoever has a pod on a node; until then it is held, by Volcano."""
-        seen = super().observe()
+        seen = self._objects.observe(queues_pods=True)
         waits = JobObservation(Phase.HELD, "Volcano holds its pods")
         return {
             job_id: waits if found.phase is Phase.STARTING and not found.nodes else found
@@ -51,6 +52,8 @@ class VolcanoEngine(ExternalQueueEngine):
         found = super().document(job)
         found["spec"]["suspend"] = False
         template = found["spec"]["template"]
+        # The Job's own deadline would run in the queue; a pod's runs on its node.
+        template["spec"]["activeDeadlineSeconds"] = found["spec"].pop("activeDeadlineSeconds")
         template["metadata"]["annotations"] |= {
             GROUP_ANNOTATION: group_name(job),
             names.VOLCANO_QUEUE_ANNOTATION: names.project_queue(job.project_id),

@@ -32,6 +32,8 @@ def engine_rights(engine: str, *, scheduler_gangs: bool = False) -> tuple[Right,
         # The websocket is opened by a GET; the API server asks for both verbs.
         Right("", "pods/exec", ("create", "get"), "tells a job by signal to save its state", "tenants"),
         Right("", "events", ("create",), "says on a job's object what was done to it", "tenants"),
+        # The Job's controller says it nowhere else.
+        Right("", "events", ("list",), "why the API server does not take a job's pods", "tenants"),
     ]
     if engine == "native":
         rights.append(Right("batch", "jobs", ("patch",), "lets a job go", "tenants"))
