@@ -173,16 +173,17 @@ def grant(
     *,
     allow_delete: bool = False,
     exec_in: str = "",
+    claims: bool = False,
     without: str = "",
 ) -> Path:
     """The watchdog's ServiceAccount with its rights, but for `without` (`verb resource`); its kubeconfig.
 
-    `exec_in`: the namespace of tenants whose release hooks are commands.
+    `exec_in`: the namespace of tenants whose release hooks are commands. `claims`: budgets are claims.
     """
     api, account = lab.api(), "gpumem-watchdog"
     with contextlib.suppress(ApiError):
         api.post("/api/v1/namespaces", {"metadata": {"name": namespace}})
-    rights = watchdog_rights(allow_delete=allow_delete, allow_exec=bool(exec_in))
+    rights = watchdog_rights(allow_delete=allow_delete, allow_exec=bool(exec_in), claims=claims)
     places: list[tuple[Scope, str]] = [("cluster", ""), ("namespace", namespace)]
     if exec_in:
         places.append(("tenants", exec_in))
@@ -225,6 +226,7 @@ def watchdog(
     namespace: str = WATCHDOG_NAMESPACE,
     name: str = "watchdog",
     wait: bool = True,
+    arguments: Sequence[str] = (),
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Running]:
     """The real program, with real rights, until the block ends."""
@@ -233,7 +235,7 @@ def watchdog(
     document.write_text(settings.to_json())
     log = folder / f"{name}.log"
     command = [sys.executable, "-m", "helpers.apps.cli", "watchdog", "run", "--settings", str(document)]
-    command += ["--resource", RESOURCE, "--namespace", namespace, "--metrics-address", ""]
+    command += ["--resource", RESOURCE, "--namespace", namespace, "--metrics-address", "", *arguments]
     for target in exporters:
         command += ["--exporter", target]
     variables = {**os.environ, "KUBECONFIG": str(kubeconfig), "PYTHONUNBUFFERED": "1", **environment}

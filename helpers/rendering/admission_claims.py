@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
+from helpers.domain.admission.pods import CONTAINER_LISTS
 from helpers.domain.admission.tenant_rules import TenantRule
 from helpers.domain.dra.claims import CLAIM
 from helpers.rendering.admission_cel import literal
-from helpers.rendering.admission_patches import add, remove
+from helpers.rendering.admission_patches import add, escaped, remove
 
 _POD_CLAIMS = "/spec/resourceClaims"
 
@@ -25,13 +28,14 @@ def claim_variables(rule: TenantRule) -> dict[str, str]:
     """The variables of a rule with a claim; none for another rule."""
     if not rule.claim_template:
         return {}
-    declared = "variables.limits[?name].or(variables.requests[?name])"
     return {
         "names": literal(list(rule.given_up)),
-        "limits": "variables.container.?resources.?limits.orValue({})",
-        "requests": "variables.container.?resources.?requests.orValue({})",
-        "replaced": "variables.names.filter(name, name in variables.limits || name in variables.requests)"
-        f'.map(name, name + "=" + string({declared}.orValue(""))).join(", ")',
+        **{block: f"object.spec.?{block}.orValue([])" for block in CONTAINER_LISTS},
+        "others": " + ".join(f"variables.{block}" for block in CONTAINER_LISTS),
+        "gone": f"[variables.container].map(one, {_declared('')})"
+        f" + variables.others.filter(one, one.name != {literal(rule.container)})"
+        f""".map(one, {_declared(' + " in " + one.name')})""",
+        "replaced": 'variables.gone.filter(text, text != "").join(", ")',
         "used": "variables.container.?resources.?claims.orValue([])",
         "claims": "object.spec.?resourceClaims.orValue([])",
         "places": "lists.range(variables.claims.size())"
@@ -50,7 +54,7 @@ def claim_patches(rule: TenantRule) -> list[str]:
     use = add(_resources("/claims/-"), name)
     claims, claim = add(literal(_POD_CLAIMS), "[]"), add(literal(f"{_POD_CLAIMS}/-"), reference)
     return [
-        *(_taken_off(part) for part in ("limits", "requests")),
+        *(_taken_off(*place) for place in itertools.product(CONTAINER_LISTS, ("limits", "requests"), rule.given_up)),
         f"variables.found && !has(variables.container.resources) ? [{resources}] : []",
         f"variables.found && variables.used.size() == 0 ? [{used}] : []",
         f"variables.found && !variables.used.exists(item, item.name == {literal(CLAIM)}) ? [{use}] : []",
@@ -59,9 +63,19 @@ def claim_patches(rule: TenantRule) -> list[str]:
     ]
 
 
-def _taken_off(part: str) -> str:
-    gone = remove(f"{_resources(f'/{part}/')} + jsonpatch.escapeKey(name)")
-    return f"variables.found ? variables.names.filter(name, name in variables.{part}).map(name, {gone}) : []"
+def _declared(behind: str) -> str:
+    """Of container `one`: what it has of what is given up, `name=amount, …`, each with `behind` after it."""
+    amount = "one.?resources.?limits[?name].or(one.?resources.?requests[?name])"
+    text = f'name + "=" + string({amount}.value()){behind}'
+    return f'variables.names.filter(name, {amount}.hasValue()).map(name, {text}).join(", ")'
+
+
+def _taken_off(block: str, part: str, name: str) -> str:
+    """Off every container of `block`: a share in a sidecar would choose a second card."""
+    holding = f"variables.{block}[index].?resources.?{part}[?{literal(name)}].hasValue()"
+    path = f'"/spec/{block}/" + string(index) + {literal(f"/resources/{part}/{escaped(name)}")}'
+    places = f"lists.range(variables.{block}.size()).filter(index, {holding})"
+    return f"variables.found ? {places}.map(index, {remove(path)}) : []"
 
 
 def _resources(below: str) -> str:

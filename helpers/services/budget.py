@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from helpers.domain import names
+from helpers.domain.admission.pods import containers, limits, requests
 from helpers.domain.budget import API_VERSION, BudgetFields, WorkloadIdentity
 from helpers.domain.errors import CheckFailed, Conflict
+from helpers.domain.estate.nodes import WHOLE_GPU_RESOURCE
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 from helpers.services.outcome import Outcome
 
@@ -87,24 +89,32 @@ def _apply(cluster: Cluster, fields: BudgetFields, found: Manifest, *, force: bo
 
 
 def _check_one_chooser(applied: Manifest, fields: BudgetFields, where: str) -> None:
-    """What the owner's manifest asks for stays in it: with a claim beside it, two would choose a card each."""
-    containers = applied["spec"]["template"]["spec"]["containers"]
-    mine = next(item for item in containers if item["name"] == fields.container)
-    amounts = {**(mine["resources"].get("requests") or {}), **(mine["resources"].get("limits") or {})}
-    asked = [name for name in (fields.resource, fields.share_resource) if name in amounts]
-    if asked:
+    """What the owner's manifest asks for stays in it: with a claim beside it, two would choose a card each.
+
+    In whichever container: a pod is placed as a whole.
+    """
+    asked = [(one["name"], _chosen_by(one, fields)) for _, _, one in containers(applied["spec"]["template"])]
+    listed = "; ".join(f"container {name} itself asks for {' and '.join(what)}" for name, what in asked if what)
+    if listed:
         raise CheckFailed(
-            f"tenant {fields.tenant}: {where} container {fields.container} itself asks for {' and '.join(asked)}, and "
-            "the card comes from the claim alone. Remove the lines from its owner's manifest, or use apply: admission, "
-            "which takes them off each pod."
+            f"tenant {fields.tenant}: {where} {listed}, and the card comes from the claim alone. Remove the lines from "
+            "its owner's manifest, or use apply: admission, which takes them off each pod."
         )
 
 
+def _chosen_by(container: Manifest, fields: BudgetFields) -> list[str]:
+    amounts = {**requests(container), **limits(container)}
+    shared = fields.share_resource
+    # A share that the device plugin renamed has a whole card's name besides.
+    resources = dict.fromkeys((fields.resource, shared, shared.removesuffix(".shared"), WHOLE_GPU_RESOURCE))
+    return [name for name in resources if name in amounts]
+
+
 def _check_container(found: Manifest, fields: BudgetFields, where: str) -> None:
-    containers = [str(container["name"]) for container in found["spec"]["template"]["spec"]["containers"]]
-    if fields.container not in containers:
+    known = [str(container["name"]) for container in found["spec"]["template"]["spec"]["containers"]]
+    if fields.container not in known:
         raise CheckFailed(
-            f"tenant {fields.tenant}: {where} has no container {fields.container}; it has {', '.join(containers)}. "
+            f"tenant {fields.tenant}: {where} has no container {fields.container}; it has {', '.join(known)}. "
             "Correct workload.container in the estate."
         )
 

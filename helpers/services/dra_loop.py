@@ -12,8 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from helpers.domain.dra.devices import Look
-from helpers.domain.errors import ClusterError, Forbidden, GpumemError, NotFound, Rejected
-from helpers.domain.telemetry.reading import RestartNeeded, TelemetryError
+from helpers.domain.errors import ClusterError, Forbidden, NotFound, Rejected
+from helpers.domain.telemetry.reading import TelemetryError
 from helpers.ports.clock import Clock
 from helpers.ports.cluster import ObjectRef, Objects, WatchEvent
 from helpers.ports.dra_agent import DraMetrics
@@ -28,7 +28,7 @@ _TURN_SECONDS = 0.2
 _HOPELESS = (Forbidden, NotFound, Rejected)
 
 Stop = Callable[[], bool]
-Seen = WatchEvent | Look | GpumemError
+Seen = WatchEvent | Look | Exception
 
 
 def look_once(devices: Devices) -> Look:
@@ -79,6 +79,8 @@ class DraLoop:
             Forbidden: A permission is missing; the message names it.
             NotFound, Rejected: The API server does not serve or take ResourceSlices.
             RestartNeeded: Only a new process can ask the driver again.
+
+        Whatever else ends one of its threads is raised, too.
         """
         if not self._begun(stop):
             return
@@ -130,7 +132,7 @@ class DraLoop:
             self._retry_at, self._retry_seconds = None, FIRST_RETRY_SECONDS
 
     def _take(self, seen: Seen) -> None:
-        if isinstance(seen, GpumemError):
+        if isinstance(seen, Exception):
             raise seen
         if isinstance(seen, Look):
             self._publisher.looked(seen)
@@ -147,7 +149,7 @@ class DraLoop:
         try:
             for event in self._api.watch(kind, field_selector=selector, stop=self._ended.is_set):
                 self._inbox.put(event)
-        except GpumemError as error:
+        except Exception as error:  # noqa: BLE001 - raised in `_take`: an agent with one eye shut would stay healthy
             self._inbox.put(error)
 
     def _look(self) -> None:
@@ -156,5 +158,5 @@ class DraLoop:
                 began_seconds = self._clock.monotonic_seconds()
                 self._inbox.put(look_once(self._devices))
                 self._ended.wait(max(0.1, self._interval_seconds - (self._clock.monotonic_seconds() - began_seconds)))
-        except RestartNeeded as error:
+        except Exception as error:  # noqa: BLE001 - raised in `_take`, as above; also where only a new process can look
             self._inbox.put(error)

@@ -124,6 +124,8 @@ class Publisher:
                 node, slices, self._known, last_generation=self._generation, in_use=bool(self._board.in_use())
             )
         except CheckFailed as error:
+            # What stands there, if anything, is of before.
+            self.settled = False
             self._say("GpumemNotPublished", str(error), event_type="Warning")
             return
         self._ports.metrics.standing_back(value=any(map(shares_memory, slices)))

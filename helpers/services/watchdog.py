@@ -104,6 +104,7 @@ class Watchdog:
             for name, follow in (
                 ("pods", self.pods.follow),
                 ("claims", self.pods.claims.follow),
+                ("slices", self.pods.claims.follow_slices),
                 ("targets", self._ports.targets.follow),
             )
         ]

@@ -204,3 +204,25 @@ def test_no_claim_beside_a_share_that_the_owner_asks_for() -> None:
     with pytest.raises(CheckFailed, match=r"itself asks for nvidia\.com/gpu, and the card comes from the claim alone"):
         set_budget(other, claimed())
     assert "resourceClaims" not in pod_spec(other)
+
+
+@pytest.mark.parametrize("block", ["containers", "initContainers"])
+def test_no_claim_beside_a_share_in_another_container(block: str) -> None:
+    theirs = workload()
+    sidecar = {"name": "sidecar", "image": "metrics:1", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    theirs["spec"]["template"]["spec"].setdefault(block, []).append(sidecar)
+    other = FakeCluster()
+    other.add(theirs, manager="helm")
+    with pytest.raises(CheckFailed, match=r"container sidecar itself asks for nvidia\.com/gpu, and the card comes"):
+        set_budget(other, claimed())
+    assert "resourceClaims" not in pod_spec(other)
+
+
+def test_no_claim_beside_a_whole_card_where_shares_are_renamed() -> None:
+    theirs = workload()
+    theirs["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = "1"
+    other = FakeCluster()
+    other.add(theirs, manager="helm")
+    renamed = claimed().model_copy(update={"share_resource": "nvidia.com/gpu.shared"})
+    with pytest.raises(CheckFailed, match=r"container main itself asks for nvidia\.com/gpu, and"):
+        set_budget(other, renamed)

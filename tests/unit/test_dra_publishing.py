@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from helpers.domain.dra.devices import FORGOTTEN_AFTER_LOOKS, Look, ReserveRule
+from helpers.domain.dra.slice_document import MOST_DEVICES_COUNT
 from helpers.domain.dra.slices import NVIDIA_DRIVER
 from helpers.domain.telemetry.reading import Failure, Fault, Gpu
 from helpers.ports.cluster import WatchEvent
@@ -99,6 +100,16 @@ def test_a_card_that_comes_is_published(scene: Scene) -> None:
     scene.look(Look((*(TWO.readings or ()), reading(2, {}))))
     assert [one["name"] for one in scene.slice["spec"]["devices"]] == ["gpu-0", "gpu-1", "gpu-2"]
     assert scene.generation == 2
+
+
+def test_more_devices_than_a_slice_holds_are_not_ready(scene: Scene) -> None:
+    many = Look(tuple(reading(index, {}) for index in range(MOST_DEVICES_COUNT + 1)))
+    scene.look(many)
+    assert scene.reasons() == ["GpumemPublished", "GpumemNotPublished"]
+    assert not scene.agent.settled, "what stands there is the slice of before"
+    scene.started()
+    scene.look(TWO)
+    assert scene.agent.settled
 
 
 def test_a_card_that_goes_is_tainted_then_removed(scene: Scene) -> None:

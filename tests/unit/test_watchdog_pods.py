@@ -6,14 +6,12 @@ from typing import Any
 
 import pytest
 
-from helpers.domain.dra.naming import DRIVER
 from helpers.ports.cluster import ObjectRef
 from helpers.services.watchdog_pods import PodReading, PodView, trimmed, watched_pod
 from helpers.services.watchdog_targets import targets_of
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.watchdog_world import NODE, settings, tenant_pod
 from tests.fakes.world import RESOURCE, node
-from tests.unit.test_claims_gate import claim
 
 
 def facts(pod: dict[str, Any]) -> Any:
@@ -101,69 +99,3 @@ def test_endpoints_become_targets_by_address_ready_or_not() -> None:
         }
     )
     assert [(target.node, target.url) for target in found] == [("a", "http://[fd00::7]:9836/metrics")]
-
-
-def claimed_pod() -> dict[str, Any]:
-    """A tenant's pod whose budget is a claim: it declares no number."""
-    pod = tenant_pod("immich-ml", uid="u1")
-    for container in pod["spec"]["containers"]:
-        container["resources"] = {"claims": [{"name": "gpumem"}]}
-    return pod
-
-
-def test_a_budget_that_is_a_claim_counts_like_a_number() -> None:
-    cluster = FakeCluster()
-    cluster.add(node(NODE))
-    pod = claimed_pod()
-    cluster.add(pod)
-    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-    held = claim("immich-ml-x", "n", "gpu-0", "3000Mi", pods=(name,))
-    held["metadata"]["namespace"] = namespace
-    cluster.add(held)
-    view = PodView(cluster, PodReading(settings(), RESOURCE, "gpumem.io", DRIVER))
-    (found,) = view.fresh(NODE)
-    assert found.budget_mib == 3000
-    assert [one.budget_mib for one in view.all()] == [3000]
-    seen = view.find(found.uid)
-    assert seen is not None
-    assert seen.facts.budget_mib == 3000
-
-
-def test_a_claim_that_cannot_be_read_is_its_pods_problem_and_nobody_elses() -> None:
-    cluster = FakeCluster()
-    cluster.add(node(NODE))
-    odd, good = claimed_pod(), claimed_pod()
-    good["metadata"] |= {"name": "immich-ml-1", "uid": "u2"}
-    for pod, amount in ((odd, "3 GiB"), (good, "3000Mi")):
-        cluster.add(pod)
-        held = claim(f"{pod['metadata']['name']}-x", "n", "gpu-0", amount, pods=(pod["metadata"]["name"],))
-        held["metadata"]["namespace"] = pod["metadata"]["namespace"]
-        cluster.add(held)
-    view = PodView(cluster, PodReading(settings(), RESOURCE, "gpumem.io", DRIVER))
-    found = {one.name: one for one in view.fresh(NODE)}
-    assert found["immich-ml-1"].budget_mib == 3000
-    broken = found[odd["metadata"]["name"]]
-    assert broken.budget_mib is None
-    assert "3 GiB" in broken.budget_problem
-
-
-def test_several_claims_of_a_pod_are_one_budget() -> None:
-    cluster = FakeCluster()
-    cluster.add(node(NODE))
-    pod = claimed_pod()
-    cluster.add(pod)
-    for name in ("first", "second"):
-        held = claim(name, "n", "gpu-0", "1500Mi", pods=(pod["metadata"]["name"],))
-        held["metadata"]["namespace"] = pod["metadata"]["namespace"]
-        cluster.add(held)
-    (found,) = PodView(cluster, PodReading(settings(), RESOURCE, "gpumem.io", DRIVER)).fresh(NODE)
-    assert found.budget_mib == 3000
-
-
-def test_without_a_driver_no_claim_is_asked_for() -> None:
-    cluster = FakeCluster()
-    cluster.add(node(NODE))
-    cluster.add(claimed_pod())
-    cluster.forbid("list", "ResourceClaim")
-    (found,) = PodView(cluster, PodReading(settings(), RESOURCE, "gpumem.io")).fresh(NODE)
-    assert found.budget_mib is None

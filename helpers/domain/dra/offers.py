@@ -48,13 +48,7 @@ def offered_cards(slices: Iterable[Manifest], driver: str) -> tuple[OfferedCard,
     Raises:
         QuantityError: a capacity cannot be read; names slice and device.
     """
-    mine = [item for item in slices if item["spec"]["driver"] == driver]
-    newest: dict[str, int] = {}
-    for item in mine:
-        pool = item["spec"]["pool"]
-        newest[pool["name"]] = max(newest.get(pool["name"], 0), int(pool["generation"]))
-    current = (item for item in mine if int(item["spec"]["pool"]["generation"]) == newest[item["spec"]["pool"]["name"]])
-    cards = [card for item in current for card in _cards(item)]
+    cards = [card for item in _current(slices, driver) for card in _cards(item)]
     return tuple(sorted(cards, key=lambda card: (card.node, _natural(card.device))))
 
 
@@ -73,6 +67,35 @@ def claim_pods(claim: Manifest) -> tuple[str, ...]:
     return tuple(one["name"] for one in users if one.get("resource") == "pods")
 
 
+def claim_pod_uids(claim: Manifest) -> tuple[str, ...]:
+    """Uids of the pods that use a claim: a StatefulSet's new pod has its predecessor's name."""
+    users = (claim.get("status") or {}).get("reservedFor") or ()
+    return tuple(str(one["uid"]) for one in users if one.get("resource") == "pods")
+
+
+def device_uuids(slices: Iterable[Manifest], driver: str) -> dict[CardKey, str]:
+    """`{card as an allocation calls it: its uuid}` of the devices of `driver` that tell one; their memory aside."""
+    found: dict[CardKey, str] = {}
+    for item in _current(slices, driver):
+        for device in item["spec"].get("devices") or ():
+            if uuid := _text(device, naming.UUID_ATTRIBUTE):
+                found[driver, item["spec"]["pool"]["name"], device["name"]] = uuid
+    return found
+
+
+def _current(slices: Iterable[Manifest], driver: str) -> Iterator[Manifest]:
+    mine = [item for item in slices if item["spec"]["driver"] == driver]
+    newest: dict[str, int] = {}
+    for item in mine:
+        pool = item["spec"]["pool"]
+        newest[pool["name"]] = max(newest.get(pool["name"], 0), int(pool["generation"]))
+    return (item for item in mine if int(item["spec"]["pool"]["generation"]) == newest[item["spec"]["pool"]["name"]])
+
+
+def _text(device: Manifest, attribute: str) -> str:
+    return str(((device.get("attributes") or {}).get(attribute) or {}).get("string", ""))
+
+
 def _cards(item: Manifest) -> Iterator[OfferedCard]:
     spec = item["spec"]
     for device in spec.get("devices") or ():
@@ -80,13 +103,12 @@ def _cards(item: Manifest) -> Iterator[OfferedCard]:
         if memory is None or not device.get("allowMultipleAllocations"):
             continue
         where = f"ResourceSlice {item['metadata']['name']} device {device['name']} {naming.MEMORY_CAPACITY}"
-        attributes = device.get("attributes") or {}
         yield OfferedCard(
             node=str(spec.get("nodeName", "")),
             key=(spec["driver"], spec["pool"]["name"], device["name"]),
             memory_mib=memory_mib(memory["value"], where),
-            uuid=str((attributes.get(naming.UUID_ATTRIBUTE) or {}).get("string", "")),
-            model=str((attributes.get(naming.MODEL_ATTRIBUTE) or {}).get("string", "")),
+            uuid=_text(device, naming.UUID_ATTRIBUTE),
+            model=_text(device, naming.MODEL_ATTRIBUTE),
         )
 
 

@@ -68,7 +68,8 @@ class Recycle:
 
     `used_mib` is what it holds on this card; `overshoot_mib` the part of that above its budget;
     `subject_overshoot_mib` that of all its tenant's pods on the card, by which it was chosen.
-    `budget_mib` None: it declares nothing, and the estate says `unbudgeted: evict`.
+    `budget_mib` is its budget, with claims what they hold of this card. None: it declares nothing, and
+    the estate says `unbudgeted: evict`.
     """
 
     card: CardState
@@ -83,7 +84,8 @@ class Recycle:
 
     def message(self) -> str:
         """All numbers in one line."""
-        budget = "no budget" if self.budget_mib is None else f"a budget of {self.budget_mib}"
+        number = "no budget" if self.budget_mib is None else f"a budget of {self.budget_mib}"
+        budget = self.victim.claims_text(self.card.uuid) or number
         would = "would recycle" if self.dry_run else "recycle"
         return (
             f"{would} {self.victim}: {self.card} (deficit {self.card.deficit_mib}); "

@@ -63,11 +63,23 @@ class GpuSample:
 
 
 @dataclass(frozen=True, slots=True)
+class CardBudget:
+    """What a pod's claim holds of one card."""
+
+    __pydantic_config__ = _EXACT_KEYS
+
+    uuid: str
+    budget_mib: int
+
+
+@dataclass(frozen=True, slots=True)
 class PodFacts:
     """One pod as the API shows it.
 
     `tenant` is the estate's name, None for pods that no tenant declares. `budget_mib` is the sum
-    over the containers' limits; None where none declares the resource, and 0 is a budget of 0.
+    over the containers' limits or over the pod's claims; None where there is neither, and 0 is a
+    budget of 0. `cards` are the cards that the claims are on; None where the budget is a number, or
+    where a claim's card is not known.
     `budget_problem` holds the quantity's error where a budget is there and cannot be read.
     `owner_kind` is the controlling owner's kind: `ReplicaSet`, `StatefulSet`, `DaemonSet`, `Job`,
     `Node` for a static pod, None for a bare one. `deletion_at` is `metadata.deletionTimestamp`: the
@@ -91,6 +103,7 @@ class PodFacts:
     budget_problem: str = ""
     deletion_at: AwareDatetime | None = None
     started_at: AwareDatetime | None = None
+    cards: tuple[CardBudget, ...] | None = None
 
     @property
     def subject(self) -> str:
@@ -102,6 +115,21 @@ class PodFacts:
             return self.tenant
         owner = f"{self.owner_kind}/{self.owner_name}" if self.owner_name else f"Pod/{self.name}"
         return f"{self.namespace}/{owner}"
+
+    def budget_on_mib(self, uuid: str) -> int | None:
+        """The budget on one card: what claims hold of it, 0 where they hold of others; else the pod's."""
+        if self.cards is None:
+            return self.budget_mib
+        return sum(card.budget_mib for card in self.cards if card.uuid == uuid)
+
+    def claims_text(self, uuid: str) -> str:
+        """What claims give the pod on that card, `no claim on it but 3000 MiB on GPU-1`; empty without claims."""
+        if self.cards is None:
+            return ""
+        elsewhere = " and ".join(f"{card.budget_mib} MiB on {card.uuid}" for card in self.cards if card.uuid != uuid)
+        here_mib = self.budget_on_mib(uuid)
+        here = f"a claim of {here_mib} MiB on it" if here_mib else "no claim on it"
+        return f"{here} but {elsewhere}" if elsewhere and not here_mib else here
 
     @property
     def terminating(self) -> bool:

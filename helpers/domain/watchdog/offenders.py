@@ -65,5 +65,6 @@ def _pod_order(holder: Holder) -> tuple[int, int, float, str]:
 def passed_over_text(holder: Holder) -> str:
     """Who was passed over, with its numbers."""
     pod = holder.pod
-    budget = pod.budget_problem or ("no budget" if pod.budget_mib is None else f"a budget of {pod.budget_mib} MiB")
+    number = "no budget" if pod.budget_mib is None else f"a budget of {pod.budget_mib} MiB"
+    budget = pod.budget_problem or pod.claims_text(holder.uuid) or number
     return f"{pod} holds {holder.used_mib} MiB with {budget} and is not touched"

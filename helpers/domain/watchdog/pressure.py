@@ -28,19 +28,27 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A living pod that holds memory on the card; `node_used_mib` is on all readable cards of its node."""
+    """A living pod that holds memory on the card `uuid`; `node_used_mib` is on all readable cards of its node."""
 
     pod: PodFacts
     used_mib: int
     node_used_mib: int
+    uuid: str
+
+    @property
+    def budget_mib(self) -> int | None:
+        """MiB that it may use on this card; None: it has no budget at all."""
+        return self.pod.budget_on_mib(self.uuid)
 
     @property
     def overshoot_mib(self) -> int:
         """MiB on this card above the budget; a pod without a budget is judged as having 0.
 
-        A budget holds for the whole pod, so what it holds on other cards counts too; an unreadable
-        card there only makes the figure smaller.
+        A number holds for the whole pod, so what it holds on other cards counts too; an unreadable
+        card there only makes the figure smaller. A claim is on one card: on any other the pod has 0.
         """
+        if self.pod.cards is not None:
+            return max(0, self.used_mib - (self.budget_mib or 0))
         over_mib = self.node_used_mib - (self.pod.budget_mib or 0)
         return max(0, min(self.used_mib, over_mib))
 
@@ -150,7 +158,7 @@ def attribute(
         elif pod.terminating:
             returning[f"{pod} (terminating)"] = used_mib
         else:
-            holders.append(Holder(pod, used_mib, node_used_mib.get((sample.node, key), used_mib)))
+            holders.append(Holder(pod, used_mib, node_used_mib.get((sample.node, key), used_mib), sample.uuid))
     return Holdings(tuple(holders), returning)
 
 

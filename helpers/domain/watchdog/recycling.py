@@ -7,9 +7,10 @@ The rules, in the order in which they are asked for each card:
 3. An act under way on this card, a victim of ours that is still terminating, or a sample older
    than the end of the last act there: wait. One victim a deficit, whatever it gave back so far.
 4. Memory of terminating and gone pods that fills the deficit: wait for it.
-5. Offenders are living pods over their budget. Protected, system-critical, bare, static and
-   DaemonSet pods, and those without a budget under `unbudgeted: report`, stand outside the contest;
-   each one that is passed over is named. A pod within its budget is never looked at.
+5. Offenders are living pods over their budget: a number is one for all cards together, a claim is for
+   its own card, so that what its pod uses of another is over budget there. Protected, system-critical,
+   bare, static and DaemonSet pods, and those without a budget under `unbudgeted: report`, stand outside
+   the contest; each one that is passed over is named. A pod within its budget is never looked at.
 6. The subject (tenant) with the largest overshoot on the card is the offender. Ties, in this order:
    more used on the card, batch before realtime, lower name. Within it the pod with the largest
    overshoot; ties: more used, younger, lower name.
@@ -264,7 +265,7 @@ class _Pass:
             card=card,
             victim=holder.pod,
             used_mib=holder.used_mib,
-            budget_mib=holder.pod.budget_mib,
+            budget_mib=holder.budget_mib,
             overshoot_mib=holder.overshoot_mib,
             subject_overshoot_mib=offender.subject_overshoot_mib,
             dry_run=dry_run,

@@ -34,11 +34,13 @@ def watchdog_rights(
         # The websocket is opened by a GET; from Kubernetes 1.35 on the server asks for create besides.
         Right("", "pods/exec", ("get", "create"), "release hooks that are commands", "tenants"),
         Right("resource.k8s.io", "resourceclaims", ("list", "watch"), "budgets that are claims"),
+        Right("resource.k8s.io", "resourceslices", ("list", "watch"), "which card a claim is on, by its uuid"),
         Right("", "events", ("create",), "what was done and what was refused, on the pod or the node"),
         Right("discovery.k8s.io", "endpointslices", ("list", "watch"), "the exporters' addresses", "namespace"),
         Right(coordination, "leases", ("get", "patch"), "who leads, and the acts so far", "namespace", names),
         # RBAC cannot restrict a create to a name.
         Right(coordination, "leases", ("create",), "the first leader makes the Lease", "namespace"),
     )
-    kept = {"resourceclaims": claims, "delete": allow_delete, "endpointslices": discover, "pods/exec": allow_exec}
+    kept = {"delete": allow_delete, "endpointslices": discover, "pods/exec": allow_exec}
+    kept |= dict.fromkeys(("resourceclaims", "resourceslices"), claims)
     return tuple(right for right in rights if kept.get(right.resource, True) and kept.get(right.verbs[0], True))

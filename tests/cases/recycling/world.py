@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from helpers.domain.watchdog.decisions import Decision, NoAction, Recycle
-from helpers.domain.watchdog.facts import ActRecord, ContainerUse, GpuSample, Outcome, PodFacts
+from helpers.domain.watchdog.facts import ActRecord, CardBudget, ContainerUse, GpuSample, Outcome, PodFacts
 from helpers.domain.watchdog.settings import TenantRule, WatchdogSettings
 
 NOW = datetime(2026, 6, 2, 8, 0, tzinfo=UTC)
@@ -142,11 +142,14 @@ def _card(fields: dict[str, Any]) -> GpuSample:
 
 
 def _instants(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """`started_seconds_ago: 5` becomes `started_at`, and so on."""
-    built = {}
+    """`started_seconds_ago: 5` becomes `started_at`, and so on; `claims: {GPU-1: 1000}` a budget on that card."""
+    built: dict[str, Any] = {}
     for key, value in fields.items():
         if key.endswith("_seconds_ago"):
             built[key.removesuffix("_seconds_ago") + "_at"] = None if value is None else ago(value)
+        elif key == "claims":
+            built["cards"] = tuple(CardBudget(*one) for one in value.items())
+            built["budget_mib"] = sum(value.values())
         else:
             built[key] = value
     return built

@@ -3,7 +3,8 @@
 A case names what it is about; the rest is ordinary: tenant `llm` of namespace `ai`, container `main`, a budget
 of 5000 MiB, pods labelled `app: llm`. In `expect`, `container` is the tenant's container afterwards, key by
 key (`<script>` stands for a wrapper's text), `budget` and `cap` are the annotations, `claims` the pod's
-resourceClaims; an absent one is absent. `backend: dra` makes the budget a claim.
+resourceClaims, and beside a claim `others` what each other container asks for; an absent one is absent.
+`backend: dra` makes the budget a claim.
 Without `expect` the pod stays as it is.
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from helpers.domain.admission import pods
 from helpers.domain.admission.tenant_rules import TenantRule, tenant_rules
 from helpers.domain.estate.model import Estate
 
@@ -101,11 +103,17 @@ def load_case(path: Path) -> Case:
 
 
 def shown(pod: dict[str, Any], rule: TenantRule) -> dict[str, Any]:
-    """`pod` in the form of `expect`: the tenant's container, the two annotations and the pod's claims."""
+    """`pod` in the form of `expect`: the tenant's container, the annotations, and what a claim changes besides."""
     container: dict[str, Any] = next((item for item in pod["spec"]["containers"] if item["name"] == rule.container), {})
     annotations = pod["metadata"].get("annotations", {})
     found: dict[str, Any] = {"budget": annotations.get(rule.budget_key), "cap": annotations.get(rule.cap_key)}
     found["claims"] = pod["spec"].get("resourceClaims")
+    if rule.claim_template:
+        found["others"] = {
+            item["name"]: {**pods.requests(item), **pods.limits(item)}
+            for _, _, item in pods.containers(pod)
+            if item["name"] != rule.container
+        } or None
     script = rule.cap.script if rule.cap else ""
     command = [SCRIPT if script and word == script else word for word in container.get("command", ())]
     container = {**container, "command": command} if command else container
