@@ -34,6 +34,7 @@ COMMANDS = {
     "watchdog": "watchdog_commands",
     "recommend": "watchdog_commands",
     "arm": "watchdog_commands",
+    "bill": "bill_commands",
     "admission": "admission_commands",
     "plan-check": "plan_commands",
     "doctor": "doctor_commands",
