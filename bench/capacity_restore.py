@@ -13,20 +13,17 @@ import contextlib
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from helpers.adapters.kubernetes_ import KubernetesCluster, connect
+from bench.reregistration import BOUND_SECONDS, Observer, figures, measure
+from helpers.adapters.kubernetes_ import connect
 from helpers.domain import names
 from helpers.domain.capacity import CapacitySettings, NodeCapacity
-from helpers.ports.cluster import ObjectRef
 from lab import cluster as lab_cluster
 from lab.cluster import Lab, LabNode
 
@@ -34,54 +31,13 @@ ROOT = Path(__file__).parents[1]
 RESOURCE = "viktorbarzin.me/gpumem"
 LABELS = {"bench.gpumem.io/kind": "t4"}
 BARE, HOLLOW = "bench-bare", "bench-hollow"
-BOUND_SECONDS = 60.0
 HOURLY_JOB_SECONDS = 3600.0
 
 
-class Observer:
-    """Notes, for each Node object by uid, when it was first seen and when it first had the number."""
-
-    def __init__(self, cluster: KubernetesCluster) -> None:
-        self._cluster = cluster
-        self._changed = threading.Condition()
-        self._seen: dict[str, float] = {}
-        self._restored: dict[str, float] = {}
-        self._uid_of: dict[str, str] = {}
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._follow)
-
-    def __enter__(self) -> Observer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def restored_seconds(self, name: str, *, other_than: str = "") -> tuple[str, float]:
-        """Waits until a Node object `name` with another uid has its number: that uid, and how long it took."""
-        end = time.monotonic() + BOUND_SECONDS
-        with self._changed:
-            while (uid := self._uid_of.get(name, "")) in ("", other_than) or uid not in self._restored:
-                if not self._changed.wait(end - time.monotonic()):
-                    raise SystemExit(f"node {name} had no number after {BOUND_SECONDS:.0f} s")
-            return uid, self._restored[uid] - self._seen[uid]
-
-    def _follow(self) -> None:
-        for event in self._cluster.watch(ObjectRef("v1", "Node"), stop=self._stopped.is_set):
-            now, metadata = time.monotonic(), event.object["metadata"]
-            if event.type == "DELETED":
-                continue
-            with self._changed:
-                self._uid_of[metadata["name"]] = metadata["uid"]
-                self._seen.setdefault(metadata["uid"], now)
-                if _has_number(event.object.get("status", {})):
-                    self._restored.setdefault(metadata["uid"], now)
-                self._changed.notify_all()
-
-
-def _has_number(status: dict[str, Any]) -> bool:
-    return all(RESOURCE in status.get(amounts, {}) for amounts in ("capacity", "allocatable"))
+def _uid_with_number(node: Mapping[str, Any]) -> str:
+    status = node.get("status", {})
+    shown = all(RESOURCE in status.get(amounts, {}) for amounts in ("capacity", "allocatable"))
+    return str(node["metadata"]["uid"]) if shown else ""
 
 
 def _settings() -> CapacitySettings:
@@ -118,27 +74,6 @@ def _watching(lab: Lab, folder: Path) -> Iterator[None]:
                 raise SystemExit("the watch did not end cleanly")
 
 
-def _measure(lab: Lab, observer: Observer, name: str, rounds_count: int) -> list[float]:
-    uid, _ = observer.restored_seconds(name)
-    taken = []
-    for _ in range(rounds_count):
-        lab.node_reregister(name, wait=False)
-        uid, seconds = observer.restored_seconds(name, other_than=uid)
-        taken.append(seconds)
-    return taken
-
-
-def _figures(taken: list[float]) -> dict[str, float | int]:
-    ordered = sorted(taken)
-    return {
-        "count": len(ordered),
-        "p50_seconds": round(statistics.median(ordered), 4),
-        # The nearest rank: of 50, the slowest.
-        "p99_seconds": round(ordered[-(-99 * len(ordered) // 100) - 1], 4),
-        "max_seconds": round(ordered[-1], 4),
-    }
-
-
 def main() -> int:
     """Measures and prints; exit 1 where the p99 over the bare nodes is not under the bound asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -152,9 +87,9 @@ def main() -> int:
         root = Path(folder)
         try:
             lab = lab_cluster.up("bench", nodes, root, lambda line: print(line, file=sys.stderr))
-            with Observer(connect(lab.kubeconfig)) as observer, _watching(lab, root):
-                bare = _figures(_measure(lab, observer, BARE, options.rounds))
-                hollow = _figures(_measure(lab, observer, HOLLOW, options.hollow_rounds))
+            with Observer(connect(lab.kubeconfig), _uid_with_number) as observer, _watching(lab, root):
+                bare = figures(measure(lab, observer, BARE, options.rounds))
+                hollow = figures(measure(lab, observer, HOLLOW, options.hollow_rounds))
         finally:
             lab_cluster.down("bench", root)
     print(

@@ -75,8 +75,9 @@ def namespace(lab: Lab, cluster: KubernetesCluster) -> Iterator[str]:
         lab.api().delete(f"/apis/scheduling.k8s.io/v1/priorityclasses/{name}")
 
 
-def show_number(lab: Lab) -> None:
-    amounts = {NUMBER: "48k"}
+def show_number(lab: Lab, text: str | None = "48k") -> None:
+    """None: takes it off, as an apply with claims does."""
+    amounts = {NUMBER: text}
     lab.api().patch(f"/api/v1/nodes/{NODE}/status", {"status": {"capacity": amounts, "allocatable": amounts}})
 
 
@@ -139,6 +140,7 @@ def test_the_number_lets_three_in_where_the_cards_hold_two(
 
 def test_claims_let_in_the_two_that_the_cards_hold(cluster: KubernetesCluster, lab: Lab, namespace: str) -> None:
     wanted = estate("dra", 16000)
+    show_number(lab, None)
     publish(cluster, NODE, CARDS_MIB)
     start(cluster, lab, wanted)
     settled(cluster, 2, 1)
@@ -147,6 +149,7 @@ def test_claims_let_in_the_two_that_the_cards_hold(cluster: KubernetesCluster, l
 
 def test_what_the_ledger_seats_runs_on_claims(cluster: KubernetesCluster, lab: Lab, namespace: str) -> None:
     wanted = estate("dra", 8000)
+    show_number(lab, None)
     publish(cluster, NODE, CARDS_MIB)
     assert build_ledger(wanted).nodes[0].seated
     assert verify(cluster, capacity_settings(wanted), SystemClock(), 0) == ()
