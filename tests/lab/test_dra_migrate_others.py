@@ -33,7 +33,7 @@ pytestmark = pytest.mark.lab
 
 NODES, NAMESPACE, SYSTEM, NUMBER = ("dra-rest-0", "dra-rest-1"), "dra-rest", "dra-rest-system", "dra.rest/gpumem"
 CARD_MIB = 14000
-WATCH = "dra-rest-capacity-watch"
+WATCH, ADMITTED = "dra-rest-capacity-watch", "gpumem-tenant-admitted"
 ESTATE = f"""
 version: 1
 kubernetes: {{version: "1.36"}}
@@ -114,7 +114,8 @@ def cluster(lab: Lab, estate: Estate) -> Iterator[KubernetesCluster]:
     second = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODES[1]}, "status": amounts}
     cluster.apply(second, field_manager="gpumem-capacity", subresource="status", force=True)
     for item in render(estate).objects:
-        if item.component in ("tenants", "admission"):
+        # The other policies are for every pod of the cluster, and other tests are on it.
+        if item.component == "tenants" or item.manifest["metadata"]["name"] == ADMITTED:
             cluster.apply(item.manifest, field_manager="gpumem-terraform")
     for node in NODES:
         publish(cluster, node, [CARD_MIB], ["Tesla T4"])
@@ -124,7 +125,7 @@ def cluster(lab: Lab, estate: Estate) -> Iterator[KubernetesCluster]:
     cluster.apply(admitted, field_manager="owner")
     yield cluster
     for kind in ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"):
-        lab.api().delete(f"/apis/admissionregistration.k8s.io/v1/{kind}/gpumem-tenant-admitted")
+        lab.api().delete(f"/apis/admissionregistration.k8s.io/v1/{kind}/{ADMITTED}")
     remove_ground(lab, estate, NODES[0], NAMESPACE)
     lab.node_remove(NODES[1])
 
