@@ -19,11 +19,14 @@ from bench.reregistration import Observer, figures, measure
 from helpers.adapters.kubernetes_ import connect
 from helpers.domain.dra import naming
 from helpers.services.claims import SLICES
+from helpers.services.dra_publish import CONTEST_SPAN_SECONDS, CONTEST_WRITES_COUNT
 from lab import cluster as lab_cluster
 from lab.cluster import LabNode
 from lab.dra_agent_process import Agent
 
 NODE, CARDS_COUNT = "bench-claims", 2
+# Written more often than so, the agent takes it that somebody writes against it, and waits.
+PAUSE_SECONDS = CONTEST_SPAN_SECONDS / CONTEST_WRITES_COUNT + 0.1
 
 
 def _uid_with_cards(item: Mapping[str, Any]) -> str:
@@ -47,7 +50,7 @@ def main() -> int:
             with Observer(connect(lab.kubeconfig), _uid_with_cards, SLICES) as observer:
                 agent.start()
                 try:
-                    taken = figures(measure(lab, observer, NODE, options.rounds))
+                    taken = figures(measure(lab, observer, NODE, options.rounds, PAUSE_SECONDS))
                 finally:
                     agent.stop()
         finally:

@@ -69,11 +69,12 @@ class Observer:
                 self._changed.notify_all()
 
 
-def measure(lab: Lab, observer: Observer, name: str, rounds_count: int) -> list[float]:
+def measure(lab: Lab, observer: Observer, name: str, rounds_count: int, pause_seconds: float = 0.0) -> list[float]:
     """Seconds of each of so many re-registrations of the node `name`."""
     uid, _ = observer.restored_seconds(name)
     taken = []
     for _ in range(rounds_count):
+        time.sleep(pause_seconds)
         lab.node_reregister(name, wait=False)
         uid, seconds = observer.restored_seconds(name, other_than=uid)
         taken.append(seconds)
