@@ -41,10 +41,10 @@ def told(spec_of_pod: Any) -> dict[str, str]:
 
 
 def test_a_claim_is_mounted_with_the_jobs_own_folder_of_it() -> None:
-    found = pod({"claim": "saved", "mount_path": "/work/saved"})
-    assert told(found) == {"GPUMEM_JOB_CHECKPOINT_PATH": "/work/saved"}
+    found = pod({"claim": "saved", "mount_path": "/data/saved"})
+    assert told(found) == {"GPUMEM_JOB_CHECKPOINT_PATH": "/data/saved"}
     assert found["volumes"] == [{"name": "checkpoints", "persistentVolumeClaim": {"claimName": "saved"}}]
-    mount = {"name": "checkpoints", "mountPath": "/work/saved", "subPath": "gpu-job-1"}
+    mount = {"name": "checkpoints", "mountPath": "/data/saved", "subPath": "gpu-job-1"}
     assert found["containers"][0]["volumeMounts"] == [mount]
     assert "serviceAccountName" not in found
     assert "envFrom" not in found["containers"][0]
