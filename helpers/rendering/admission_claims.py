@@ -7,8 +7,9 @@ import itertools
 from helpers.domain.admission.pods import CONTAINER_LISTS
 from helpers.domain.admission.tenant_rules import TenantRule
 from helpers.domain.dra.claims import CLAIM
+from helpers.domain.json_pointer import escaped
 from helpers.rendering.admission_cel import literal
-from helpers.rendering.admission_patches import add, escaped, remove
+from helpers.rendering.admission_patches import add, remove
 
 _POD_CLAIMS = "/spec/resourceClaims"
 

@@ -11,8 +11,3 @@ def add(path: str, value: str) -> str:
 def remove(path: str) -> str:
     """CEL of one operation that removes what is at `path`."""
     return f'JSONPatch{{op: "remove", path: {path}}}'
-
-
-def escaped(key: str) -> str:
-    """`key` as one step of a JSON pointer."""
-    return key.replace("~", "~0").replace("/", "~1")

@@ -14,9 +14,10 @@ from helpers.domain import names
 from helpers.domain.admission.cap import SHELL_WORD, Cap, Obstacle
 from helpers.domain.admission.tenant_rules import TenantRule, tenant_rules
 from helpers.domain.estate.model import Estate
+from helpers.domain.json_pointer import escaped
 from helpers.rendering.admission_cel import literal
 from helpers.rendering.admission_claims import budget_said, claim_patches, claim_variables
-from helpers.rendering.admission_patches import add, escaped
+from helpers.rendering.admission_patches import add
 from helpers.rendering.objects import RenderedObject, address_of
 from helpers.rendering.templates import render_template
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -47,16 +47,15 @@ class EstateBill:
     notes: tuple[str, ...]
 
 
-def estate_bill(estate: Estate, trace: Trace, *, kinds: Mapping[str, str] | None = None) -> EstateBill:
+def estate_bill(estate: Estate, trace: Trace) -> EstateBill:
     """The bill from the trace's first look to its last.
 
-    `kinds` is `{Kubernetes node: node entry}` as a cluster's labels tell it; without it only entries
-    with node_name, or the only entry, are known.
+    A trace has no labels, so only entries with node_name, or the only entry, are known.
 
     Raises:
         CheckFailed: no card can be billed; the message says why.
     """
-    known = dict(kinds) if kinds is not None else kinds_by_name(estate, trace)
+    known = kinds_by_name(estate, trace)
     models = models_by_size(estate, trace, known)
     looks = _Looks(trace)
     prices = estate.manager.prices if estate.manager is not None else Prices()
@@ -161,7 +160,7 @@ class _Looks:
             return
         if not pod.budget_mib:
             return
-        uuid = _only(sorted(self._cards[pod.node])) or _used_most(pod, frame) or last.get(pod.uid)
+        uuid = _only(self._cards[pod.node]) or _used_most(pod, frame) or last.get(pod.uid)
         if uuid is None:
             self._unplaced.add((pod.subject, pod.node))
             return
@@ -169,8 +168,8 @@ class _Looks:
         yield uuid, pod.budget_mib
 
 
-def _only(uuids: Sequence[str]) -> str | None:
-    return uuids[0] if len(uuids) == 1 else None
+def _only(uuids: Set[str]) -> str | None:
+    return next(iter(uuids)) if len(uuids) == 1 else None
 
 
 def _used_most(pod: PodFacts, frame: Frame) -> str | None:

@@ -11,6 +11,7 @@ from helpers.domain.doctor.finding import Finding, Severity
 from helpers.domain.dra.gate import offered_shortfalls
 from helpers.domain.dra.rights import DRA_AGENT_COMPONENT
 from helpers.domain.estate.nodes import Node
+from helpers.domain.json_pointer import escaped
 
 
 def offered(facts: DoctorFacts) -> Iterator[Finding]:
@@ -60,8 +61,7 @@ def number_beside_claims(facts: DoctorFacts) -> Iterator[Finding]:
                 continue
             fix, command = "take it off; the apply that brought claims should have", gpumem(facts, "capacity", "assert")
             if not node.facts.owned:
-                key = resource.replace("~", "~0").replace("/", "~1")
-                remove = [{"op": "remove", "path": f"/status/{field}/{key}"} for field in shown]
+                remove = [{"op": "remove", "path": f"/status/{field}/{escaped(resource)}"} for field in shown]
                 fix = "somebody else wrote it: have them stop, and take it off"
                 command = kubectl_patch(ObjectName("Node", "", node.name), remove, how="json", subresource="status")
             said = " and ".join(f"{field} {resource} is {amount_mib}" for field, amount_mib in shown.items())

@@ -5,45 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from helpers.domain import names
 from helpers.domain.budget import budget_fields
-from helpers.domain.doctor.commands import apply_objects, gpumem, kubectl_patch
-from helpers.domain.doctor.facts import DoctorFacts, Manifest, ObjectName
+from helpers.domain.doctor.commands import kubectl_patch
+from helpers.domain.doctor.facts import DoctorFacts, Manifest, name_of
 from helpers.domain.doctor.finding import Finding, Severity
-from helpers.domain.doctor.owners import owned, owners_of_claim
+from helpers.domain.doctor.owners import budget_findings, owners_of_claim
 from helpers.domain.dra.claims import CLAIM
 from helpers.domain.estate.tenants import Tenant
+from helpers.domain.json_pointer import escaped
 
 
 def claimed(facts: DoctorFacts, tenant: Tenant, found: Manifest, container: Mapping[str, Any]) -> Iterator[Finding]:
     """What is wrong with the claim in the workload `found` of `tenant`, whose container is `container`."""
-    workload = ObjectName(tenant.workload.kind, tenant.namespace, tenant.workload.name)
-    second = _second_chooser(facts, tenant, workload, found)
+    second = _second_chooser(facts, tenant, found)
     if second is not None:
         yield second
         return
     wanted = budget_fields(facts.estate, tenant).claim_template
     shown = _problem(found["spec"]["template"]["spec"], container, wanted, tenant)
-    owners = owners_of_claim(found)
-    if shown:
-        set_again = gpumem(facts, "budget", "set", tenant.name, "--force")
-        yield Finding(
-            "budget-drift",
-            Severity.ERROR,
-            f"tenant {tenant.name}",
-            f"{workload}: {shown}; the field is {owned(owners)}",
-            "write it again, and tell its other owner to leave the field alone",
-            set_again if tenant.apply == "patch" else apply_objects(facts, workload),
-        )
-    elif len(owners) > 1:
-        ours = names.FIELD_MANAGER_BUDGET if tenant.apply == "patch" else facts.estate.field_manager()
-        yield Finding(
-            "budget-two-owners",
-            Severity.WARNING,
-            f"tenant {tenant.name}",
-            f"{workload}: the claim is {owned(owners)}; they agree now, and the first that changes it wins",
-            f"take the claim {CLAIM} out of the manifest of the owner that is not {ours}, and apply it",
-        )
+    yield from budget_findings(facts, tenant, shown, owners_of_claim(found), ("claim", f"the claim {CLAIM}"))
 
 
 def _problem(pod: Mapping[str, Any], container: Mapping[str, Any], wanted: str, tenant: Tenant) -> str:
@@ -59,7 +39,7 @@ def _problem(pod: Mapping[str, Any], container: Mapping[str, Any], wanted: str, 
     return "" if CLAIM in used else f"container {container['name']} does not use the claim of {wanted}"
 
 
-def _second_chooser(facts: DoctorFacts, tenant: Tenant, workload: ObjectName, found: Manifest) -> Finding | None:
+def _second_chooser(facts: DoctorFacts, tenant: Tenant, found: Manifest) -> Finding | None:
     """A share or the number beside the claim: another card is chosen, or the memory counted twice."""
     asked = {facts.estate.resource, *facts.estate.node(tenant.node).gpu_resources()}
     shown: set[str] = set()
@@ -69,8 +49,7 @@ def _second_chooser(facts: DoctorFacts, tenant: Tenant, workload: ObjectName, fo
             continue
         for field in ("limits", "requests"):
             for name in sorted(asked & set((container.get("resources") or {}).get(field) or {})):
-                key = name.replace("~", "~0").replace("/", "~1")
-                path = f"/spec/template/spec/containers/{index}/resources/{field}/{key}"
+                path = f"/spec/template/spec/containers/{index}/resources/{field}/{escaped(name)}"
                 patch.append({"op": "remove", "path": path})
                 shown.add(name)
     if not patch:
@@ -79,8 +58,8 @@ def _second_chooser(facts: DoctorFacts, tenant: Tenant, workload: ObjectName, fo
         "claim-and-number",
         Severity.ERROR,
         f"tenant {tenant.name}",
-        f"{workload} asks for {' and '.join(sorted(shown))}; budgets are claims on nodes[{tenant.node}], and the card "
-        "comes from the claim alone",
+        f"{name_of(tenant)} asks for {' and '.join(sorted(shown))}; budgets are claims on nodes[{tenant.node}], and "
+        "the card comes from the claim alone",
         "take the lines out, in its owner's manifest too",
-        kubectl_patch(workload, patch, how="json"),
+        kubectl_patch(name_of(tenant), patch, how="json"),
     )

@@ -30,6 +30,11 @@ class ObjectName(NamedTuple):
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
+def name_of(tenant: Tenant) -> ObjectName:
+    """The tenant's workload."""
+    return ObjectName(tenant.workload.kind, tenant.namespace, tenant.workload.name)
+
+
 @dataclass(frozen=True, slots=True)
 class Taint:
     """One taint of a node."""

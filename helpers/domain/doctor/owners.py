@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from helpers.domain.doctor.facts import Manifest
+from helpers.domain import names
+from helpers.domain.doctor.commands import apply_objects, gpumem
+from helpers.domain.doctor.facts import DoctorFacts, Manifest, name_of
+from helpers.domain.doctor.finding import Finding, Severity
 from helpers.domain.dra.claims import CLAIM
+from helpers.domain.estate.tenants import Tenant
 
 _POD = ("f:spec", "f:template", "f:spec")
 
 
-def owned(owners: list[str]) -> str:
-    """As findings say it."""
+def budget_findings(
+    facts: DoctorFacts, tenant: Tenant, shown: str, owners: list[str], field: tuple[str, str]
+) -> Iterator[Finding]:
+    """What is wrong with the budget in the tenant's workload, or with whose it is.
+
+    `shown`: what differs from the estate; empty where nothing does. `field`: what the budget is there, as a finding
+    and as the repair call it.
+    """
+    called, out = field
+    if shown:
+        set_again = gpumem(facts, "budget", "set", tenant.name, "--force")
+        yield Finding(
+            "budget-drift",
+            Severity.ERROR,
+            f"tenant {tenant.name}",
+            f"{name_of(tenant)}: {shown}; the field is {_owned(owners)}",
+            "write it again, and tell its other owner to leave the field alone",
+            set_again if tenant.apply == "patch" else apply_objects(facts, name_of(tenant)),
+        )
+    elif len(owners) > 1:
+        ours = names.FIELD_MANAGER_BUDGET if tenant.apply == "patch" else facts.estate.field_manager()
+        yield Finding(
+            "budget-two-owners",
+            Severity.WARNING,
+            f"tenant {tenant.name}",
+            f"{name_of(tenant)}: the {called} is {_owned(owners)}; they agree now, and the first that changes it wins",
+            f"take {out} out of the manifest of the owner that is not {ours}, and apply it",
+        )
+
+
+def _owned(owners: list[str]) -> str:
     return f"owned by {' and '.join(owners)}" if owners else "nobody's"
 
 

@@ -10,20 +10,16 @@ from helpers.domain import names
 from helpers.domain.budget import budget_fields
 from helpers.domain.doctor.claimed import claimed
 from helpers.domain.doctor.commands import apply_objects, gpumem, kubectl_patch
-from helpers.domain.doctor.facts import DoctorFacts, Manifest, ObjectName
+from helpers.domain.doctor.facts import DoctorFacts, Manifest, name_of
 from helpers.domain.doctor.finding import Finding, Severity
-from helpers.domain.doctor.owners import owned, owners_of_limit
+from helpers.domain.doctor.owners import budget_findings, owners_of_limit
 from helpers.domain.doctor.places import places_of
 from helpers.domain.estate.suggestion import did_you_mean
 from helpers.domain.estate.tenants import Strategy, Tenant
+from helpers.domain.json_pointer import escaped
 from helpers.domain.quantity import Quantity
 
 _REQUESTS, _LIMITS = "requests", "limits"
-
-
-def name_of(tenant: Tenant) -> ObjectName:
-    """The tenant's workload."""
-    return ObjectName(tenant.workload.kind, tenant.namespace, tenant.workload.name)
 
 
 def workloads(facts: DoctorFacts) -> Iterator[Finding]:
@@ -135,9 +131,9 @@ def _renamed(facts: DoctorFacts, tenant: Tenant, found: Manifest) -> Finding | N
             if Quantity.parse(amounts.get(old, "0")).as_count(f"{name_of(tenant)} {field}[{old}]") == 0:
                 continue
             base = f"/spec/template/spec/containers/{index}/resources/{field}/"
-            patch.append({"op": "remove", "path": base + _escaped(old)})
+            patch.append({"op": "remove", "path": base + escaped(old)})
             if offered not in amounts:
-                patch.append({"op": "add", "path": base + _escaped(offered), "value": amounts[old]})
+                patch.append({"op": "add", "path": base + escaped(offered), "value": amounts[old]})
     if not patch:
         return None
     return Finding(
@@ -150,37 +146,13 @@ def _renamed(facts: DoctorFacts, tenant: Tenant, found: Manifest) -> Finding | N
     )
 
 
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
-
-
 def _budget(facts: DoctorFacts, tenant: Tenant, found: Manifest, container: Mapping[str, Any]) -> Iterator[Finding]:
     wanted = budget_fields(facts.estate, tenant).limits()
     limits = (container.get("resources") or {}).get(_LIMITS) or {}
     wrong = {key: limits.get(key) for key, value in wanted.items() if not _same(limits.get(key), value)}
     owners = owners_of_limit(found, tenant.workload.container, facts.estate.resource)
-    if wrong:
-        shown = "; ".join(
-            f"{key} is {value or 'absent'}, the estate says {wanted[key]}" for key, value in wrong.items()
-        )
-        set_again = gpumem(facts, "budget", "set", tenant.name, "--force")
-        yield Finding(
-            "budget-drift",
-            Severity.ERROR,
-            f"tenant {tenant.name}",
-            f"{name_of(tenant)}: {shown}; the field is {owned(owners)}",
-            "write it again, and tell its other owner to leave the field alone",
-            set_again if tenant.apply == "patch" else apply_objects(facts, name_of(tenant)),
-        )
-    elif len(owners) > 1:
-        yield Finding(
-            "budget-two-owners",
-            Severity.WARNING,
-            f"tenant {tenant.name}",
-            f"{name_of(tenant)}: the budget is {owned(owners)}; they agree now, and the first that changes it wins",
-            f"take {facts.estate.resource} out of the manifest of the owner that is not "
-            f"{names.FIELD_MANAGER_BUDGET if tenant.apply == 'patch' else facts.estate.field_manager()}, and apply it",
-        )
+    shown = "; ".join(f"{key} is {value or 'absent'}, the estate says {wanted[key]}" for key, value in wrong.items())
+    yield from budget_findings(facts, tenant, shown, owners, ("budget", facts.estate.resource))
 
 
 def _same(shown: Any, wanted: str) -> bool:
