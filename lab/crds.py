@@ -131,16 +131,24 @@ def apply_crds(api: Api, definitions: Sequence[Object]) -> None:
         if not api.exists(path):
             api.post(kinds, crd)
     deadline = time.monotonic() + SERVED_BOUND_SECONDS
-    for path in paths:
-        while not _is_served(api.get(path)):
+    for path, crd in paths.items():
+        while not _is_served(api, api.get(path), crd["spec"]):
             if time.monotonic() > deadline:
                 raise LabError(f"{path} is not served after {SERVED_BOUND_SECONDS:.0f} s")
             time.sleep(POLL_SECONDS)
 
 
-def _is_served(crd: Object) -> bool:
+def _is_served(api: Api, crd: Object, spec: Object) -> bool:
     conditions = crd.get("status", {}).get("conditions") or []  # null until the server has looked at it
-    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
+    if not any(each["type"] == "Established" and each["status"] == "True" for each in conditions):
+        return False
+    # The list of a group's kinds, which clients go by, is written later; with other kinds of the group it is there.
+    versions = (version["name"] for version in spec["versions"] if version["served"])
+    return all(_is_listed(api, f"/apis/{spec['group']}/{version}", spec["names"]["kind"]) for version in versions)
+
+
+def _is_listed(api: Api, path: str, kind: str) -> bool:
+    return api.exists(path) and any(each["kind"] == kind for each in api.get(path)["resources"])
 
 
 def _definitions(module: CrdModule, folder: Path) -> Iterator[Object]:

@@ -187,6 +187,7 @@ ANNOTATED: dict[str, Any] = {
     "metadata": {"generateName": "job-", "annotations": {"gpu-directories": "nvidia:0"}},
     "spec": {"containers": [{"name": "a", "image": "registry.example.com/case:1"}]},
 }
+ANNOTATED_WARNINGS = ("device files give no access by themselves", "declares no GPU memory")
 PLAIN = {**ANNOTATED, "metadata": {"name": "plain"}}
 DEBUGGER = {"name": "debugger", "image": "registry.example.com/debug:1"}
 
@@ -200,14 +201,21 @@ def engine(
         policies(api, "warn") if request.param == "policy" else webhook(api, lab, tmp_path_factory.mktemp("w"), "warn")
     )
     with running:
-        wait_for(lambda: "/dev/nvidia0" in api.create("ai", ANNOTATED).text)
+        wait_for(partial(in_effect, api))
         yield request.param
+
+
+def in_effect(api: PodApi) -> bool:
+    """Whether both halves are: the API server takes up what changes pods and what warns each in its own time."""
+    answer = api.create("ai", ANNOTATED)
+    return "/dev/nvidia0" in answer.text and len(answer.warnings) == len(ANNOTATED_WARNINGS)
 
 
 def test_a_dry_run_shows_what_a_real_creation_makes(engine: str, api: PodApi) -> None:
     shown, made = api.create("ai", ANNOTATED), api.create("ai", ANNOTATED, dry_run=False)
     assert shown.pod["spec"] == made.pod["spec"]
     assert shown.warnings == made.warnings
+    assert all(any(words in each for each in made.warnings) for words in ANNOTATED_WARNINGS)
     assert "/dev/nvidia0" in made.text
 
 
