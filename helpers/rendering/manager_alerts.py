@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from helpers.domain.cost.budget_alerts import NEAR_RATIO
-from helpers.domain.estate.manager import Manager
+from helpers.domain.jobs.settings import ManagerSettings
 from helpers.rendering import monitoring_queries as q
 from helpers.rendering.alert import Alert
 from helpers.rendering.manager_objectives import objective_alerts
@@ -11,6 +11,8 @@ from helpers.rendering.manager_objectives import objective_alerts
 # Beyond a change of leaders, and a turn over thousands of jobs.
 MANAGER_LATE_SECONDS = 120
 MANAGER_FOR_SECONDS = 60
+# A namespace and its RoleBinding are applied one after the other.
+UNREAD_FOR_SECONDS = 300
 WAIT_FOR_SECONDS = 300
 # What the users were promised: of a hundred jobs two may fail.
 MOST_FAILED_RATIO = 0.02
@@ -21,10 +23,18 @@ FAILED_WINDOW = "1d"
 NOT_TOLD_FOR_SECONDS = 900
 
 
-def manager_alerts(manager: Manager) -> tuple[Alert, ...]:
+def manager_alerts(settings: ManagerSettings) -> tuple[Alert, ...]:
     """About jobs that wait, fail or cost too much, and the manager itself."""
-    told = (_not_told(),) if manager.budget_alerts is not None else ()
-    return (_down(), _waits(manager), _fails(), *_budgets(), *told, *objective_alerts())
+    told = (_not_told(),) if settings.budget_alerts is not None else ()
+    return (
+        _down(),
+        _unread(),
+        _waits(settings),
+        _fails(),
+        *_budgets(),
+        *told,
+        *objective_alerts(offers_spot=settings.offers_spot),
+    )
 
 
 def _down() -> Alert:
@@ -41,9 +51,21 @@ def _down() -> Alert:
     )
 
 
-def _waits(manager: Manager) -> Alert:
+def _unread() -> Alert:
+    return Alert(
+        "GPUProjectUnread",
+        f"max by (project) ({q.PROJECT_UNREAD}) > 0",
+        "warning",
+        "The GPU jobs of project {{ $labels.project }} are not followed: its namespace cannot be read.",
+        "Its jobs that run go on and none starts; what they do in the meantime is learned afterwards. "
+        "The manager's log says `project_not_read` with the API server's words.",
+        for_seconds=UNREAD_FOR_SECONDS,
+    )
+
+
+def _waits(settings: ManagerSettings) -> Alert:
     # After that the queue itself counts a job as more urgent.
-    most_seconds = manager.aging_hours * 3600
+    most_seconds = settings.aging_hours * 3600
     return Alert(
         "GPUJobWaitsTooLong",
         f"max by (project) ({q.JOB_LONGEST_WAIT}) > {most_seconds:g}",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from helpers.domain.demand_gates.rules import gate_rules
 from helpers.domain.estate.model import Estate
 from helpers.domain.estate.monitoring import JOB_EXPORTER, Monitoring
+from helpers.domain.jobs.settings import manager_settings
 from helpers.domain.watchdog.facts import Outcome
 from helpers.domain.watchdog.settings import WatchdogSettings
 from helpers.rendering import monitoring_queries as q
@@ -35,6 +36,7 @@ _WHOLE = '{{ $value | printf "%.0f" }}'
 
 def monitoring_alerts(estate: Estate, settings: WatchdogSettings, monitoring: Monitoring) -> tuple[Alert, ...]:
     """All alerts of `estate`. `settings` is the document that its watchdog runs with."""
+    jobs = manager_settings(estate)
     return (
         _vram_low(settings, monitoring),
         _telemetry_down(estate, settings, monitoring),
@@ -52,7 +54,7 @@ def monitoring_alerts(estate: Estate, settings: WatchdogSettings, monitoring: Mo
         *(coordinator_alerts(estate.coordinator) if estate.coordinator is not None else ()),
         *(lease_alerts() if estate.coordinator is not None and estate.coordinator.leases is not None else ()),
         *(gate_alerts() if gate_rules(estate, "coordinator") else ()),
-        *(manager_alerts(estate.manager) if estate.manager is not None else ()),
+        *(manager_alerts(jobs) if jobs is not None else ()),
     )
 
 

@@ -82,6 +82,9 @@ class ManagerLoop:
                         next_seconds = began_seconds + max(TURN_SECONDS, took_seconds / _TURN_SHARE)
                 except DependencyError as error:
                     self._ports.log.warning("turn_failed", reason=str(error))
+            elif self._unread:  # who does not lead does not know; the leader's figure is the one
+                self._unread = set()
+                self._ports.metrics.unread(())
             if not is_more_due:
                 self._ports.clock.sleep_seconds(OUTBOX_SECONDS)
 

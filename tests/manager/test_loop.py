@@ -424,6 +424,20 @@ def test_what_pods_were_told_is_noted_when_they_have_answered(bench: ManagerBenc
     assert len(bench.engine.done("checkpoint")) == 3
 
 
+def test_a_former_leader_does_not_go_on_saying_that_a_project_cannot_be_read(bench: ManagerBench) -> None:
+    turns = []
+    bench.clock.when_slept = lambda: turns.append(1)
+    bench.engine.unreadable = {"text": "list Job text: 403"}
+    bench.loop._stop = lambda: len(turns) >= 2
+    bench.loop.run()
+    assert bench.metrics.unread_projects == {"text"}
+    bench.leadership.leading = False
+    bench.loop._stop = lambda: len(turns) >= 4
+    bench.loop.run()
+    assert bench.metrics.unread_projects == frozenset()
+    assert not bench.log.of("project_read_again")  # it does not know
+
+
 def test_the_loop_goes_on_after_a_failed_turn(bench: ManagerBench) -> None:
     bench.engine.broken["observe"] = ClusterError("no answer")
     turns = []

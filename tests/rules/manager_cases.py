@@ -22,6 +22,10 @@ def waited(project: str = "vision", pod: str = "m-0") -> str:
     return f'gpumem_manager_longest_wait_seconds{{project="{project}", instance="{pod}"}}'
 
 
+def unread(pod: str = "m-0") -> str:
+    return f'gpumem_manager_project_unread{{project="vision", instance="{pod}"}}'
+
+
 def reached(status: str, pod: str = "m-0", project: str = "vision") -> str:
     return f'gpumem_manager_transitions_total{{project="{project}", status="{status}", instance="{pod}"}}'
 
@@ -40,6 +44,15 @@ def unmanaged(cause: str) -> Firing:
         "Nobody looks after the GPU jobs.",
         f"Cause {cause}: no turn over the jobs was finished within 120 s. "
         "Jobs that run go on; none starts, none is stopped at its limit, and what was submitted waits.",
+    )
+
+
+def not_followed() -> Firing:
+    return Firing(
+        {"project": "vision"},
+        "The GPU jobs of project vision are not followed: its namespace cannot be read.",
+        "Its jobs that run go on and none starts; what they do in the meantime is learned afterwards. "
+        "The manager's log says `project_not_read` with the API server's words.",
     )
 
 
@@ -109,6 +122,16 @@ MANAGER_CASES = (
         {"30m": ()},
     ),
     Case("GPUManagerDown", "absent series", {}, {"30m": (unmanaged("absent"),)}),
+    Case("GPUProjectUnread", "silent", {unread(): steady(0)}, {"30m": ()}),
+    Case("GPUProjectUnread", "firing", {unread(): "0x8 1x400"}, {"5m": (), "30m": (not_followed(),)}),
+    Case(
+        "GPUProjectUnread",
+        "duplicate series",
+        # A replica that no longer leads may still show what it saw last.
+        {unread(): steady(1), unread("m-1"): steady(0)},
+        {"30m": (not_followed(),)},
+    ),
+    Case("GPUProjectUnread", "absent series", {}, {"30m": ()}),
     Case("GPUJobWaitsTooLong", "silent", {waited(): steady(14_400)}, {"30m": ()}),
     Case("GPUJobWaitsTooLong", "firing", {waited(): "14395+15x400"}, {"1m": (), "10m": (waits("4h 9m 55s"),)}),
     Case(

@@ -75,6 +75,22 @@ def saved(text: str) -> Firing:
     )
 
 
+def held(spot: str, on_demand: str, *pods: str) -> dict[str, str]:
+    return {
+        cards("held_cards", capacity, pod): values
+        for pod in pods
+        for capacity, values in (("spot", spot), ("on-demand", on_demand))
+    }
+
+
+def spot_share(text: str) -> Firing:
+    return Firing(
+        {},
+        f"Only {text} of the GPU time that jobs held was on spot.",
+        "Over up to 30 days; 60% were wanted. `gpumem gpu advice PROJECT` says which work could move there.",
+    )
+
+
 MANY, NONE = "0+1x500", steady(0, 500)
 BOOKED = 500
 
@@ -161,4 +177,24 @@ OBJECTIVE_CASES = (
         {"2h": (saved("25%"),)},
     ),
     Case("GPUSavingObjectiveMissed", "absent series", {}, {"2h": ()}),
+    Case("GPUSpotShareObjectiveMissed", "silent", held(steady(6, BOOKED), steady(4, BOOKED), "m-0"), {"2h": ()}),
+    Case(
+        "GPUSpotShareObjectiveMissed",
+        "firing",
+        held(steady(1, BOOKED), steady(3, BOOKED), "m-0"),
+        {"30m": (), "2h": (spot_share("25%"),)},
+    ),
+    Case(
+        "GPUSpotShareObjectiveMissed",
+        "duplicate series",
+        held(steady(1, BOOKED), steady(3, BOOKED), "m-0", "m-1"),
+        {"2h": (spot_share("25%"),)},
+    ),
+    Case("GPUSpotShareObjectiveMissed", "absent series", {}, {"2h": ()}),
+    Case(
+        "GPUSpotShareObjectiveMissed",
+        "no job held a card",
+        held(steady(0, BOOKED), steady(0, BOOKED), "m-0"),
+        {"2h": ()},
+    ),
 )  # fmt: skip

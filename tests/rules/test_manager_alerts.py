@@ -100,4 +100,10 @@ def test_every_record_that_is_read_is_made_before_it_is_read() -> None:
     for rule in objective_records():
         assert set(RECORD.findall(rule["expr"])) <= made, rule["record"]
         made.add(rule["record"])
-    assert set(RECORD.findall(" ".join(alert.expr for alert in objective_alerts()))) <= made
+    assert set(RECORD.findall(" ".join(alert.expr for alert in objective_alerts(offers_spot=True)))) <= made
+
+
+def test_nothing_is_promised_of_spot_where_there_is_none() -> None:
+    found = {alert.name for alert in objective_alerts(offers_spot=False)}
+    every = {alert.name for alert in objective_alerts(offers_spot=True)}
+    assert every - found == {"GPUSpotShareObjectiveMissed"}
