@@ -103,12 +103,24 @@ MODULES: dict[str, CrdModule] = {
         ),
     ),
 }
+# Whoever has the files of an engine puts them into a folder of its name under this one.
+CRDS_VARIABLE = "GPUMEM_CRDS"
 # Nothing to download: the published module has Go types only, and no npm package has the models.
-WITHOUT_A_MODULE = {"volcano": "volcano.sh/apis carries Go types and no CRD, and no package carries the models"}
+WITHOUT_A_MODULE = {
+    "volcano": "volcano.sh/apis carries Go types and no CRD, and no package carries the models; "
+    f"with its files (config/crd/volcano/bases) under ${CRDS_VARIABLE}/volcano it runs"
+}
 
 
 def find_crds(name: str, progress: Progress = lambda _: None) -> list[Object] | NoCrds:
-    """The CustomResourceDefinitions called `name`: a key of `MODULES` or `WITHOUT_A_MODULE`."""
+    """The CustomResourceDefinitions called `name`: a key of `MODULES` or `WITHOUT_A_MODULE`.
+
+    Raises:
+        LabError: The folder `name` under $GPUMEM_CRDS has no YAML file.
+    """
+    own = os.environ.get(CRDS_VARIABLE)
+    if own and (folder := Path(own, name)).is_dir():
+        return list(_definitions(("*.yaml",), folder, f"${CRDS_VARIABLE}/{name}"))
     if reason := WITHOUT_A_MODULE.get(name):
         return NoCrds(name, reason)
     module = MODULES[name]
@@ -116,7 +128,7 @@ def find_crds(name: str, progress: Progress = lambda _: None) -> list[Object] | 
         folder = _downloaded(module, progress)
     except LabError as error:
         return NoCrds(name, str(error))
-    return list(_definitions(module, folder))
+    return list(_definitions(module.files, folder, f"{module.path}@{module.version}"))
 
 
 def apply_crds(api: Api, definitions: Sequence[Object]) -> None:
@@ -138,23 +150,25 @@ def apply_crds(api: Api, definitions: Sequence[Object]) -> None:
             time.sleep(POLL_SECONDS)
 
 
+def lists_kind(api: Api, api_version: str, kind: str) -> bool:
+    """Whether the API server's list of the group's kinds has this one."""
+    path = f"/apis/{api_version}"
+    return api.exists(path) and any(each["kind"] == kind for each in api.get(path)["resources"])
+
+
 def _is_served(api: Api, crd: Object, spec: Object) -> bool:
     conditions = crd.get("status", {}).get("conditions") or []  # null until the server has looked at it
     if not any(each["type"] == "Established" and each["status"] == "True" for each in conditions):
         return False
     # The list of a group's kinds, which clients go by, is written later; with other kinds of the group it is there.
     versions = (version["name"] for version in spec["versions"] if version["served"])
-    return all(_is_listed(api, f"/apis/{spec['group']}/{version}", spec["names"]["kind"]) for version in versions)
+    return all(lists_kind(api, f"{spec['group']}/{version}", spec["names"]["kind"]) for version in versions)
 
 
-def _is_listed(api: Api, path: str, kind: str) -> bool:
-    return api.exists(path) and any(each["kind"] == kind for each in api.get(path)["resources"])
-
-
-def _definitions(module: CrdModule, folder: Path) -> Iterator[Object]:
-    files = [file for pattern in module.files for file in sorted(folder.glob(pattern))]
+def _definitions(patterns: Sequence[str], folder: Path, where: str) -> Iterator[Object]:
+    files = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
     if not files:
-        raise LabError(f"{module.path}@{module.version} has no file {' or '.join(module.files)}: correct lab/crds.py")
+        raise LabError(f"{where} has no file {' or '.join(patterns)}: correct lab/crds.py, or what lies there")
     for file in files:
         for document in yaml.load_all(file.read_text(encoding="utf-8"), _Loader):
             if document and document["kind"] == "CustomResourceDefinition":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from helpers.adapters.kubernetes_ import connect
@@ -9,10 +11,14 @@ from helpers.apps.manager import engine_of
 from helpers.domain.errors import ClusterError
 from helpers.domain.jobs.settings import ManagerSettings
 from lab.cluster import Lab
+from lab.crds import lists_kind
 from lab.jobs import apply_job_platform, jobs_estate, settings_of
+from lab.waiting import wait_for
 from tests.fakes.jobs import job, spec
 from tests.fakes.outside import FakeLog
 from tests.fixtures.platform_lab import ApplyCrds
+
+VOLCANO = "scheduling.volcano.sh"
 
 pytestmark = pytest.mark.lab
 
@@ -37,19 +43,22 @@ def test_kueues_job_is_taken_and_stays_held(standing: Lab) -> None:
         engine.remove(one)
 
 
+def test_volcano_that_is_not_there_is_named(standing: Lab) -> None:
+    """The Job is made and nobody schedules its pods; the PodGroup is due again until Volcano is there."""
+    api = standing.api()
+    api.delete(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/podgroups.{VOLCANO}")  # another test's
+    wait_for(lambda: not lists_kind(api, f"{VOLCANO}/v1beta1", "PodGroup"))
+    with engine_of(engine_settings("volcano"), connect(standing.kubeconfig), FakeLog()) as engine:
+        one = job("gpu-job-none", spec=spec(workers=2))
+        with pytest.raises(ClusterError, match=re.escape(f"{VOLCANO}/v1beta1")):
+            engine.ensure(one)
+        engine.remove(one)
+
+
 def test_volcanos_pod_group_against_its_own_schema(standing: Lab, serve_crds: ApplyCrds) -> None:
     serve_crds("volcano")
     with engine_of(engine_settings("volcano"), connect(standing.kubeconfig), FakeLog()) as engine:
         engine.ensure(job("gpu-job-volcano", spec=spec(workers=4)))
-
-
-def test_volcano_that_is_not_there_is_named(standing: Lab) -> None:
-    """The Job is made and nobody schedules its pods; the PodGroup is due again until Volcano is there."""
-    with engine_of(engine_settings("volcano"), connect(standing.kubeconfig), FakeLog()) as engine:
-        one = job("gpu-job-none", spec=spec(workers=2))
-        with pytest.raises(ClusterError, match=r"scheduling\.volcano\.sh/v1beta1"):
-            engine.ensure(one)
-        engine.remove(one)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from lab import crds
 from lab.crds import CrdModule, NoCrds, find_crds
+from lab.errors import LabError
 
 CRD = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.example.com}\n"
 MODULE = CrdModule("example.com/engine", "v1.0.0", "h1:right", ("crds/*.yaml",))
@@ -61,7 +62,19 @@ def test_what_cannot_be_had_says_why(
     assert reason in found.reason
 
 
-def test_an_engine_without_published_crds_says_so() -> None:
+def test_files_that_somebody_has_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUMEM_CRDS", str(tmp_path))
+    (tmp_path / "volcano").mkdir()
+    with pytest.raises(LabError, match=r"\$GPUMEM_CRDS/volcano has no file"):
+        find_crds("volcano")
+    (tmp_path / "volcano" / "things.yaml").write_text(CRD)
+    found = find_crds("volcano")
+    assert isinstance(found, list)
+    assert [crd["metadata"]["name"] for crd in found] == ["things.example.com"]
+
+
+def test_an_engine_without_published_crds_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GPUMEM_CRDS", raising=False)
     found = find_crds("volcano")
     assert isinstance(found, NoCrds)
     assert "no CRD" in found.reason
