@@ -56,17 +56,20 @@ def jobs_estate() -> Estate:
 
 
 def job_nodes(estate: Estate) -> list[LabNode]:
-    """Its nodes, on which pods live, and which advertise their MiB already."""
+    """Its nodes, on which pods live, and which advertise their MiB already; cards in MIG instances as those."""
     advertised = {node.name: node.advertised_mib for node in estate.nodes}
-    return [
-        LabNode(
-            one.name,
-            one.labels,
-            one.extended_resources | {estate.resource: advertised[_entry(one.name, estate)]},
-            "bare",
-        )
-        for one in nodes_of_estate(estate, "bare")
-    ]
+    settings = manager_settings(estate)
+    instances = {
+        place.name: {place.resource: place.machine_amount}
+        for place in (settings.places if settings else ())
+        if place.kind == "mig"
+    }
+    found = []
+    for one in nodes_of_estate(estate, "bare"):
+        entry = _entry(one.name, estate)
+        cards = instances.get(entry, one.extended_resources)
+        found.append(LabNode(one.name, one.labels, cards | {estate.resource: advertised[entry]}, "bare"))
+    return found
 
 
 def _entry(name: str, estate: Estate) -> str:

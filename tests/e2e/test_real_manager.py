@@ -17,8 +17,11 @@ from typing import Any
 import httpx
 import pytest
 
+from helpers.adapters.job_engines.checkpoints import CheckpointHooks
+from helpers.adapters.kubernetes_.commands import connect_commands
 from helpers.domain import names
 from helpers.domain.estate.model import Estate
+from helpers.domain.jobs.spec import Checkpoint
 from helpers.rendering.estate_file import parse_estate
 from helpers.rendering.manifest_yaml import to_yaml
 from helpers.rendering.objects import RenderedObject
@@ -29,6 +32,7 @@ from lab.cluster import Lab
 from lab.real_kubelet import RealNode
 from lab.real_kubelet.images import TENANT_IMAGE, with_this_machine
 from lab.waiting import wait_for
+from tests.fakes.outside import FakeLog
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(170, func_only=True)]  # what starts and builds has its own bounds
 
@@ -193,23 +197,27 @@ def test_a_job_over_http_runs_to_its_end_by_the_rendered_pod(lab: Lab) -> None:
     assert now["status"]["containerStatuses"][0]["restartCount"] == 0
 
 
-SAVE_AND_WAIT = """
+SAVE_WHEN_TOLD = """
 if [ -e "$GPUMEM_JOB_CHECKPOINT_PATH/step" ]; then
     echo "attempt $GPUMEM_JOB_ATTEMPT goes on from $(cat "$GPUMEM_JOB_CHECKPOINT_PATH/step")"
     exit 0
 fi
-echo "step 41" > "$GPUMEM_JOB_CHECKPOINT_PATH/step"
-echo saved
-sleep 600
+trap 'echo "step 41" > "$GPUMEM_JOB_CHECKPOINT_PATH/step"; echo saved' USR1
+echo trains
+while true; do sleep 600 & wait; done
 """
 
 
-def test_an_evicted_job_goes_on_from_what_it_saved_on_its_claim(lab: Lab) -> None:
+def test_an_evicted_job_goes_on_from_what_it_saved_on_its_claim_when_a_signal_told_it_to(lab: Lab) -> None:
     with client_of(lab, started(lab), "alice") as client:
-        job_id = submitted(client, job_body(SAVE_AND_WAIT))
-        wait_for(lambda: client.get(f"{JOBS}/{job_id}/logs").text == "saved\n")
+        job_id = submitted(client, job_body(SAVE_WHEN_TOLD))
+        wait_for(lambda: client.get(f"{JOBS}/{job_id}/logs").text == "trains\n")
         pods = f"/api/v1/namespaces/{PROJECT}/pods"
         (pod,) = lab.api().get(f"{pods}?labelSelector=gpumem.io/job={job_id}")["items"]
+        # As the manager asks, whose shortest interval is a minute.
+        log = FakeLog()
+        assert CheckpointHooks(connect_commands(lab.kubeconfig), log).ask(Checkpoint(signal="SIGUSR1"), [pod]), log
+        wait_for(lambda: client.get(f"{JOBS}/{job_id}/logs").text == "trains\nsaved\n")
         name = pod["metadata"]["name"]
         eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": PROJECT}}
         lab.api().post(f"{pods}/{name}/eviction", eviction)

@@ -77,6 +77,17 @@ def test_mib_of_a_shared_card_are_a_budget_and_a_share(jobs_lab: Lab, manager: L
     assert pod["spec"]["nodeName"] == "t4"
 
 
+def test_mig_instances_are_taken_one_by_one(jobs_lab: Lab, manager: LabManager) -> None:
+    asked = {"gpu_type": "A100", "gpu_memory_gb": 80, "mig_profile": "1g.10gb"}
+    eight = [manager.submit(project="vision", seconds=None, gpu_requirements=asked) for _ in range(8)]
+    manager.until(lambda: manager.statuses(*eight) == ["running"] * 7 + ["queued"])
+    pods = pods_of(jobs_lab, "vision")
+    assert {pod["spec"]["nodeName"] for pod in pods} == {"mig"}
+    assert pods[0]["spec"]["containers"][0]["resources"]["limits"] == {"nvidia.com/mig-1g.10gb": "1"}
+    manager.desk.cancel(eight[0], "alice")
+    manager.until(lambda: manager.statuses(*eight) == ["cancelled"] + ["running"] * 7)
+
+
 @pytest.mark.parametrize("is_running", [False, True])
 def test_a_cancelled_job_leaves_nothing_behind(jobs_lab: Lab, manager: LabManager, is_running: bool) -> None:
     job_id = manager.submit(project="vision", seconds=None)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from helpers.domain.capacity import CapacitySettings, ClaimNode
-from helpers.domain.dra.devices import Device
+from helpers.domain.dra.devices import Device, Taint
 from helpers.domain.dra.naming import DRIVER
 from helpers.domain.dra.offers import held_memory, offered_cards
 from helpers.domain.dra.slice_document import NodeIdentity, desired_slice
@@ -113,6 +113,20 @@ def test_a_claim_on_a_node_with_a_number_keeps_it_closed(cluster: FakeCluster) -
     assert message == (
         "node t4: still holds budgets by claim: ai/llm-x, "
         "wanted the number alone (gpumem migrate --to extendedResource)"
+    )
+
+
+@pytest.mark.parametrize(("key", "effect"), [("lost", "NoExecute"), ("xid", "NoSchedule")])
+def test_a_card_with_a_taint_is_not_offered(cluster: FakeCluster, key: Any, effect: Any) -> None:
+    devices = [
+        Device(f"gpu-{index}", f"GPU-{index}", "RTX 3090", index, 24000, taints=taints)
+        for index, taints in enumerate([(), (Taint(key, effect),)])
+    ]
+    cluster.add(desired_slice(NodeIdentity("gpu-0", "uid-gpu-0"), devices, 1))
+    (message,) = messages(cluster, claims_alone())
+    assert message == (
+        f"node gpu-0: {DRIVER} offers cards of 24000 MiB; gpu-1 has the taint {DRIVER}/{key}:{effect}, "
+        "wanted cards of 24000 + 24000 MiB or more"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -132,6 +133,11 @@ def test_a_number_that_is_still_shown_is_taken_off_by_whoever_wrote_it() -> None
     [
         ((), "cards-missing", "offers no card"),
         ((card(0),), "cards-differ", "offers cards of 24000 MiB"),
+        (
+            (card(0), replace(card(1), taints=("gpu.gpumem.io/lost:NoExecute",))),
+            "cards-differ",
+            "offers cards of 24000 MiB; gpu-1 has the taint gpu.gpumem.io/lost:NoExecute",
+        ),
         ((card(0), card(1, 23999)), "cards-differ", "offers cards of 24000 + 23999 MiB"),
     ],
 )
@@ -339,6 +345,18 @@ def test_a_share_or_the_number_beside_the_claim_is_a_second_chooser() -> None:
     assert f"asks for nvidia.com/gpu and {RESOURCE}" in found.evidence
     assert "limits/viktorbarzin.me~1gpumem" in found.command
     assert "limits/nvidia.com~1gpu" in found.command
+
+
+@pytest.mark.parametrize("place", ["containers", "initContainers"])
+def test_a_container_beside_the_tenants_own_is_a_second_chooser_too(place: str) -> None:
+    objects = workload("comfyui", "gpumem-comfyui-16000")
+    (found,) = objects.values()
+    sidecar = {"name": "sidecar", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    found["spec"]["template"]["spec"].setdefault(place, []).append(sidecar)
+    index = len(found["spec"]["template"]["spec"][place]) - 1
+    (finding,) = of_tenant("comfyui", facts(objects=objects))
+    assert finding.id == "claim-and-number"
+    assert f"/spec/template/spec/{place}/{index}/resources/limits/nvidia.com~1gpu" in finding.command
 
 
 def test_two_owners_of_one_claim_are_told() -> None:

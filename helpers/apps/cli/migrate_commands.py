@@ -56,8 +56,8 @@ def migrate(
             _plan(cluster, estate, kind, backend)
     written = ", ".join(f"nodes[{kind}].budget.backend: {backend}" for kind in kinds)
     click.echo(
-        f"{'Now' if execute else 'After --execute'} write {written} in {estate_file} and apply it: the gate passes, "
-        "and no tenant restarts."
+        f"{'Now' if execute else 'After --execute'} write {written} in {estate_file} and apply it; no tenant restarts. "
+        "Then `gpumem verify` says whether the gate passes: a pod named above keeps it closed while it is there."
     )
     return int(ExitCode.OK)
 

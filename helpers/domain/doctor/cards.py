@@ -41,6 +41,8 @@ def _offer_again(facts: DoctorFacts, entry: Node, node: NodeSeen) -> tuple[str, 
         shown = ", ".join(f"{pod} is {pod.phase} and not ready" for pod in pods) or "it has no pod there"
         why = f"kubectl -n {agent.namespace} describe daemonset {agent.name}"
         return f"{agent} publishes them, and {shown}: see why ({why})", ""
+    if any(card.taints for card in facts.cards_of(node.name)):
+        return "mend or replace the card, or correct gpus; docs/runbooks/recovery-gpu-lost.md", ""
     if facts.cards_of(node.name):
         log = f"kubectl -n {agent.namespace} logs daemonset/{agent.name}"
         return f"the agent's log says what it reads of each card ({log}): mend the card, or correct gpus", ""

@@ -11,6 +11,7 @@ from helpers.domain.doctor.facts import DoctorFacts, Manifest, name_of
 from helpers.domain.doctor.finding import Finding, Severity
 from helpers.domain.doctor.owners import budget_findings, owners_of_claim
 from helpers.domain.dra.claims import CLAIM
+from helpers.domain.estate.pod_checks import CONTAINER_LISTS
 from helpers.domain.estate.tenants import Tenant
 from helpers.domain.json_pointer import escaped
 
@@ -44,14 +45,17 @@ def _second_chooser(facts: DoctorFacts, tenant: Tenant, found: Manifest) -> Find
     asked = {facts.estate.resource, *facts.estate.node(tenant.node).gpu_resources()}
     shown: set[str] = set()
     patch: list[dict[str, Any]] = []
-    for index, container in enumerate(found["spec"]["template"]["spec"]["containers"]):
-        if container["name"] != tenant.workload.container:
-            continue
-        for field in ("limits", "requests"):
-            for name in sorted(asked & set((container.get("resources") or {}).get(field) or {})):
-                path = f"/spec/template/spec/containers/{index}/resources/{field}/{escaped(name)}"
-                patch.append({"op": "remove", "path": path})
-                shown.add(name)
+    pod = found["spec"]["template"]["spec"]
+    fields = [
+        (f"{place}/{index}/resources/{field}", (container.get("resources") or {}).get(field) or {})
+        for place in CONTAINER_LISTS
+        for index, container in enumerate(pod.get(place) or ())
+        for field in ("limits", "requests")
+    ]
+    for path, amounts in fields:
+        for name in sorted(asked & set(amounts)):
+            patch.append({"op": "remove", "path": f"/spec/template/spec/{path}/{escaped(name)}"})
+            shown.add(name)
     if not patch:
         return None
     return Finding(

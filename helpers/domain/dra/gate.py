@@ -75,13 +75,18 @@ def _claim_nodes(settings: CapacitySettings, nodes: Sequence[NodeFacts]) -> list
 def offered_shortfalls(
     kind: ClaimNode, node: NodeFacts, cards: Sequence[OfferedCard], driver: str
 ) -> Iterator[Shortfall]:
-    """Whether a node of this kind does not offer its cards, each with its memory or more."""
-    offered = sorted((card.memory_mib for card in cards if card.node == node.name), reverse=True)
+    """Whether a node of this kind does not offer its cards, each with its memory or more.
+
+    A card with a taint, lost or with a hardware error, is in its slice for those who hold it; nobody else gets it.
+    """
+    here = [card for card in cards if card.node == node.name]
+    offered = sorted((card.memory_mib for card in here if not card.taints), reverse=True)
     enough = len(offered) == len(kind.cards_mib) and all(
         have >= want for have, want in zip(offered, kind.cards_mib, strict=True)
     )
     if not enough:
         shown = f"{driver} offers {_mib(tuple(offered))}" if offered else f"{driver} offers no card"
+        shown += "".join(f"; {card.device} has the taint {' and '.join(card.taints)}" for card in here if card.taints)
         yield Shortfall(f"node {node.name}", shown, f"{_mib(kind.cards_mib)} or more")
 
 

@@ -16,13 +16,14 @@ CardKey = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class OfferedCard:
-    """One card, or one MIG slice, that a node offers memory of."""
+    """One card, or one MIG slice, that a node offers memory of. No new claim gets a card with `taints`."""
 
     node: str
     key: CardKey
     memory_mib: int
     uuid: str = ""
     model: str = ""
+    taints: tuple[str, ...] = ()
 
     @property
     def device(self) -> str:
@@ -109,6 +110,7 @@ def _cards(item: Manifest) -> Iterator[OfferedCard]:
             memory_mib=memory_mib(memory["value"], where),
             uuid=_text(device, naming.UUID_ATTRIBUTE),
             model=_text(device, naming.MODEL_ATTRIBUTE),
+            taints=tuple(f"{taint['key']}:{taint['effect']}" for taint in device.get("taints") or ()),
         )
 
 
