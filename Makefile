@@ -43,7 +43,7 @@ check: setup lint types ## lint + types + import contracts + the fast tests
 test: ## Every test, with the control plane; what CI runs
 	@./lab/setup.sh --with-node --with-queues --with-postgres --with-chromium --with-kfp --with-checkov
 	@$(BIN)/python -m lab.prepare
-	@$(MAKE) --no-print-directory lint types
+	@$(MAKE) --no-print-directory -j 2 lint types
 	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	@$(BIN)/python docs/generate.py --check
 

@@ -48,6 +48,26 @@ if [ -n "$missing" ]; then
     exit 3
 fi
 
+wants() { case " $arguments " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
+apart() { # apart NAME "what it is": lab/NAME/requirements.lock into .venv-NAME
+    lock=$(cksum <"lab/$1/requirements.lock")
+    [ "$(cat ".venv-$1/.installed" 2>/dev/null)" = "$lock" ] && return
+    step "$2 into .venv-$1"
+    [ -x ".venv-$1/bin/python" ] || "$python" -m venv ".venv-$1"
+    ".venv-$1/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "lab/$1/requirements.lock"
+    printf '%s' "$lock" >".venv-$1/.installed"
+}
+# Side by side with the rest: each keeps one core busy for a while.
+others=""
+if wants --with-kfp; then
+    apart kfp "Kubeflow's compiler" &
+    others="$others $!"
+fi
+if wants --with-checkov; then
+    apart checkov "checkov" &
+    others="$others $!"
+fi
+
 lock=$(cat requirements.lock pyproject.toml | cksum)
 if [ "$(cat .venv/.installed 2>/dev/null)" != "$lock" ]; then
     step "Python packages into .venv (about half a minute)"
@@ -57,7 +77,6 @@ if [ "$(cat .venv/.installed 2>/dev/null)" != "$lock" ]; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
     printf '%s' "$lock" >.venv/.installed
 fi
-wants() { case " $arguments " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 npm_into() { # npm_into FOLDER "what it is"
     lock=$(cksum <"$1/package-lock.json")
     [ "$(cat "$1/node_modules/.installed" 2>/dev/null)" = "$lock" ] && return
@@ -81,18 +100,7 @@ fi
 if wants --with-chromium; then
     .venv/bin/python -c 'from lab.programs import require_program; require_program("chromium", print)'
 fi
-apart() { # apart NAME "what it is": lab/NAME/requirements.lock into .venv-NAME
-    lock=$(cksum <"lab/$1/requirements.lock")
-    [ "$(cat ".venv-$1/.installed" 2>/dev/null)" = "$lock" ] && return
-    step "$2 into .venv-$1"
-    [ -x ".venv-$1/bin/python" ] || "$python" -m venv ".venv-$1"
-    ".venv-$1/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "lab/$1/requirements.lock"
-    printf '%s' "$lock" >".venv-$1/.installed"
-}
-if wants --with-kfp; then
-    apart kfp "Kubeflow's compiler"
-fi
-if wants --with-checkov; then
-    apart checkov "checkov"
-fi
+for other in $others; do
+    wait "$other" || { printf 'An environment of its own could not be made; see above.\n' >&2; exit 1; }
+done
 step "project set up in .venv"

@@ -18,10 +18,16 @@ from helpers.domain.jobs.states import JobStatus
 from helpers.ports.job_store import Kept
 
 _LONGEST_ERROR = 1000
+# The tables that a statement writes, in their order, with the columns that it sets of each.
+_Shape = tuple[tuple[sa.Table, tuple[str, ...]], ...]
 
 
 class SqlJobStore(SqlReads):
     """The manager's database."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        super().__init__(engine)
+        self._submits: dict[_Shape, sa.Insert] = {}
 
     def submit(self, submission: Submission) -> Kept:
         """Keeps it, or finds the job that has its key."""
@@ -88,10 +94,23 @@ class SqlJobStore(SqlReads):
 
     def _insert_at_once(self, submission: Submission) -> None:
         """One statement, so one way to the server and back; it is a transaction by itself."""
-        parts = [self._insert_into(table).values(values) for table, values in _submission_rows(submission)]
-        statement = parts[-1].add_cte(*(part.cte(f"part{n}") for n, part in enumerate(parts[:-1])))
+        made = _submission_rows(submission)
+        shape = tuple((table, tuple(values)) for table, values in made)
+        statement = self._submits.get(shape)
+        if statement is None:  # made once: SQLAlchemy's part of it costs more than all the rest of a submit
+            statement = self._submits[shape] = self._submit_of(shape)
+        given = {_bound(n, name): value for n, (_, values) in enumerate(made) for name, value in values.items()}
         with answering("take the job"), self._engine.connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT").execute(statement)
+            connection.execution_options(isolation_level="AUTOCOMMIT").execute(statement, given)
+
+    def _submit_of(self, shape: _Shape) -> sa.Insert:
+        parts = [
+            self._insert_into(table).values(
+                {name: sa.bindparam(_bound(n, name), type_=table.c[name].type) for name in columns}
+            )
+            for n, (table, columns) in enumerate(shape)
+        ]
+        return parts[-1].add_cte(*(part.cte(f"part{n}") for n, part in enumerate(parts[:-1])))
 
     def _update(self, connection: sa.Connection, change: Change) -> bool:
         statement = (
@@ -131,6 +150,10 @@ class SqlJobStore(SqlReads):
             return None
         found = IdempotencyKey(key.project_id, key.key, row["request_hash"])
         return Kept(rows.job_of(row), created=False, key=found)
+
+
+def _bound(part: int, column: str) -> str:
+    return f"part{part}_{column}"
 
 
 def _submission_rows(submission: Submission) -> list[tuple[sa.Table, dict[str, Any]]]:
