@@ -48,13 +48,19 @@ if [ -n "$missing" ]; then
     exit 3
 fi
 
+# Without --no-compile pip makes bytecode of every file, which takes as long as all the rest; most is never loaded.
+pip_into() { # pip_into VENV ARGUMENT...
+    venv=$1
+    shift
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile "$@"
+}
 wants() { case " $arguments " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 apart() { # apart NAME "what it is": lab/NAME/requirements.lock into .venv-NAME
     lock=$(cksum <"lab/$1/requirements.lock")
     [ "$(cat ".venv-$1/.installed" 2>/dev/null)" = "$lock" ] && return
     step "$2 into .venv-$1"
     [ -x ".venv-$1/bin/python" ] || "$python" -m venv ".venv-$1"
-    ".venv-$1/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "lab/$1/requirements.lock"
+    pip_into ".venv-$1" --require-hashes -r "lab/$1/requirements.lock"
     printf '%s' "$lock" >".venv-$1/.installed"
 }
 # Side by side with the rest: each keeps one core busy for a while.
@@ -72,9 +78,9 @@ lock=$(cat requirements.lock pyproject.toml | cksum)
 if [ "$(cat .venv/.installed 2>/dev/null)" != "$lock" ]; then
     step "Python packages into .venv (about half a minute)"
     [ -x .venv/bin/python ] || "$python" -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock ||
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    pip_into .venv --require-hashes --only-binary :all: -r requirements.lock ||
+        pip_into .venv --require-hashes -r requirements.lock
+    pip_into .venv --no-deps --no-build-isolation -e .
     printf '%s' "$lock" >.venv/.installed
 fi
 npm_into() { # npm_into FOLDER "what it is"
