@@ -196,7 +196,7 @@ def killed(server: PostgresServer, rate: float, seconds: float) -> dict[str, Any
             "bench": "manager_submits_killed",
             "rate_per_second": rate,
             "seconds": seconds,
-            **{name: value for name, value in found.figures().items() if name in ("requests", "errors", "codes")},
+            **found.figures(),
             **_kept(process, store, found.ids),
         }
 
@@ -283,7 +283,7 @@ def main() -> None:
     with postgres_server() as server:
         runs: dict[str, Callable[[], dict[str, Any]]] = {
             "submits": lambda: submits(server, options.rate, options.seconds),
-            "killed": lambda: killed(server, options.rate / 2, min(options.seconds, 20.0)),
+            "killed": lambda: killed(server, options.rate, options.seconds),
             "queue": lambda: long_queue(server, options.jobs, 20.0, min(options.seconds, 20.0)),
         }
         for name, run in runs.items():
