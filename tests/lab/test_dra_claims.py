@@ -144,7 +144,10 @@ def test_claims_let_in_the_two_that_the_cards_hold(cluster: KubernetesCluster, l
     publish(cluster, NODE, CARDS_MIB)
     start(cluster, lab, wanted)
     settled(cluster, 2, 1)
-    assert sorted(cards_of(cluster, namespace).values()) == [(NODE, "gpu-0", 16000), (NODE, "gpu-1", 16000)]
+    # The claim of the elastic pod that was scaled away goes a moment after the pod.
+    wait_for(
+        lambda: sorted(cards_of(cluster, namespace).values()) == [(NODE, "gpu-0", 16000), (NODE, "gpu-1", 16000)]
+    )
 
 
 def test_what_the_ledger_seats_runs_on_claims(cluster: KubernetesCluster, lab: Lab, namespace: str) -> None:
@@ -155,7 +158,6 @@ def test_what_the_ledger_seats_runs_on_claims(cluster: KubernetesCluster, lab: L
     assert verify(cluster, capacity_settings(wanted), SystemClock(), 0) == ()
     start(cluster, lab, wanted)
     settled(cluster, 3, 0)
-    # The claim of the elastic pod that was scaled away goes a moment after the pod.
     wait_for(lambda: sorted(mib for _, _, mib in cards_of(cluster, namespace).values()) == [8000, 16000, 16000])
     (row,) = live_report(cluster, wanted).nodes
     assert row.shown_mib == {NODE: 48000}
