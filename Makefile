@@ -9,6 +9,8 @@ DEMO_CLUSTER := $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(
 export CHECKPOINT_DISABLE := 1
 # Test processes side by side, each with labs of its own; a file stays in one. Most tests wait for a cluster, not for a core.
 WORKERS ?= 3
+# Tests start hundreds of processes: where this is set, each compiles every module of the project anew.
+export PYTHONDONTWRITEBYTECODE :=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup demo demo-queues demo-down check lint types contracts fast test synth plan docs bench clean

@@ -48,11 +48,10 @@ if [ -n "$missing" ]; then
     exit 3
 fi
 
-# Without --no-compile pip makes bytecode of every file, which takes as long as all the rest; most is never loaded.
 pip_into() { # pip_into VENV ARGUMENT...
     venv=$1
     shift
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile "$@"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
 }
 wants() { case " $arguments " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 apart() { # apart NAME "what it is": lab/NAME/requirements.lock into .venv-NAME
