@@ -145,9 +145,7 @@ def test_claims_let_in_the_two_that_the_cards_hold(cluster: KubernetesCluster, l
     start(cluster, lab, wanted)
     settled(cluster, 2, 1)
     # The claim of the elastic pod that was scaled away goes a moment after the pod.
-    wait_for(
-        lambda: sorted(cards_of(cluster, namespace).values()) == [(NODE, "gpu-0", 16000), (NODE, "gpu-1", 16000)]
-    )
+    wait_for(lambda: sorted(cards_of(cluster, namespace).values()) == [(NODE, "gpu-0", 16000), (NODE, "gpu-1", 16000)])
 
 
 def test_what_the_ledger_seats_runs_on_claims(cluster: KubernetesCluster, lab: Lab, namespace: str) -> None:
