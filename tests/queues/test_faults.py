@@ -27,8 +27,11 @@ def test_a_network_that_stalls_and_delivers_late_leaves_nothing_paused(
     with warm_scene(redis_box, tmp_path, stalls=True) as scene:
         application, running, between = scene.application, scene.running, scene.between
         # Long enough that the pause is seen and the stall begins before it ends.
+        before = len(running.of("queue_paused"))
         application.add("ai-realtime", 1, ms=6000)
-        wait_until(lambda: is_paused(client), "paused")
+        # Paused, and its answer has come: after one that got none the mark would stay for a minute.
+        wait_until(lambda: len(running.of("queue_paused")) > before, "paused")
+        assert is_paused(client)
         between.stall()
         wait_until(lambda: 1 in application.ended("ai-realtime"), "realtime has ended")
         application.add("ai-batch", 1, 2, 3)
@@ -37,7 +40,7 @@ def test_a_network_that_stalls_and_delivers_late_leaves_nothing_paused(
         between.flow()
         wait_until(lambda: {1, 2, 3} <= set(application.ended("ai-batch")), "batch has ended")
         assert sorted(application.ended("ai-batch")) == [0, 1, 2, 3]
-        assert client.get(mark_key("ai-batch")) is None
+        wait_until(lambda: client.get(mark_key("ai-batch")) is None, "its mark is taken away after the pause")
 
 
 def test_a_pause_that_was_sent_into_a_stall_arrives_late_and_is_taken_back(
