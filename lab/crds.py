@@ -143,8 +143,8 @@ def apply_crds(api: Api, definitions: Sequence[Object]) -> None:
         if not api.exists(path):
             api.post(kinds, crd)
     deadline = time.monotonic() + SERVED_BOUND_SECONDS
-    for path, crd in paths.items():
-        while not _is_served(api, api.get(path), crd["spec"]):
+    for path in paths:
+        while not _is_served(api, api.get(path)):
             if time.monotonic() > deadline:
                 raise LabError(f"{path} is not served after {SERVED_BOUND_SECONDS:.0f} s")
             time.sleep(POLL_SECONDS)
@@ -156,11 +156,12 @@ def lists_kind(api: Api, api_version: str, kind: str) -> bool:
     return api.exists(path) and any(each["kind"] == kind for each in api.get(path)["resources"])
 
 
-def _is_served(api: Api, crd: Object, spec: Object) -> bool:
+def _is_served(api: Api, crd: Object) -> bool:
     conditions = crd.get("status", {}).get("conditions") or []  # null until the server has looked at it
     if not any(each["type"] == "Established" and each["status"] == "True" for each in conditions):
         return False
     # The list of a group's kinds, which clients go by, is written later; with other kinds of the group it is there.
+    spec = crd["spec"]
     versions = (version["name"] for version in spec["versions"] if version["served"])
     return all(lists_kind(api, f"{spec['group']}/{version}", spec["names"]["kind"]) for version in versions)
 

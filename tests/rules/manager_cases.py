@@ -127,7 +127,7 @@ MANAGER_CASES = (
     Case(
         "GPUProjectUnread",
         "duplicate series",
-        # A replica that no longer leads may still show what it saw last.
+        # Who does not lead knows of none.
         {unread(): steady(1), unread("m-1"): steady(0)},
         {"30m": (not_followed(),)},
     ),
