@@ -6,5 +6,6 @@ readiness, exit codes, log text, an HTTP endpoint per declared port, GPU memory 
 the pod runs and freed at its end. No image is pulled and no command runs. Whatever a test or the
 demo shows on a bare node rests on this stand-in, and says so.
 
-Behaviour comes from the pod's annotations, see `lab.pod_life.behaviour`.
+Behaviour comes from the pod's annotations, see `lab.pod_life.behaviour`; a CronJob's run ends
+by itself.
 """

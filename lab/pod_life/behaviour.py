@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,6 +19,11 @@ TERMINATE_AFTER_SECONDS = f"{PREFIX}terminate-after-seconds"
 
 # A program says the same by variables of its container, for pods whose annotations somebody else writes.
 VARIABLE_PREFIX = "LAB_"
+
+# A CronJob's Job is named after the minute it is for. Such a run has an end of its own, and one that never came to it
+# would count as failed at its deadline.
+_CRON_RUN = re.compile(r"-\d{8}$")
+_CRON_RUN_SECONDS = "1"
 
 HIGHEST_EXIT_CODE = 255
 Number = TypeVar("Number", int, float)
@@ -49,8 +55,13 @@ class Behaviour:
 
 
 def told(pod: Object) -> dict[str, str]:
-    """All that a pod says about its behaviour: variables (`LAB_EXIT_AFTER_SECONDS`) of its containers, annotations."""
-    found = {
+    """All that a pod says about its behaviour: variables (`LAB_EXIT_AFTER_SECONDS`) of its containers, annotations.
+
+    A CronJob's run that says nothing of its end ends by itself.
+    """
+    job = pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-name", "")
+    found = {EXIT_AFTER_SECONDS: _CRON_RUN_SECONDS} if _CRON_RUN.search(job) else {}
+    found |= {
         PREFIX + one["name"].removeprefix(VARIABLE_PREFIX).lower().replace("_", "-"): one.get("value", "")
         for container in pod["spec"]["containers"]
         for one in container.get("env", [])

@@ -30,6 +30,21 @@ def test_nothing_is_found_where_all_is_well(ward: Ward) -> None:
     assert ward.findings() == ()
 
 
+def test_an_hourly_run_changes_nothing(ward: Ward) -> None:
+    """Named as the CronJob's controller names it: when the clock makes one in the middle of a test, all stays well."""
+    run = "gpumem-capacity-assert-29374577"
+    try:
+        done = ward.run(
+            f"kubectl -n nvidia create job {run} --from=cronjob/gpumem-capacity-assert\n"
+            f"kubectl -n nvidia wait job/{run} --for=condition=Complete --timeout=60s"
+        )
+        assert done.returncode == 0, done.stderr
+        assert (ward.settled(), ward.findings()) == (True, ())
+    finally:
+        ward.run(f"kubectl -n nvidia delete job {run}")
+        ward.calm()
+
+
 def test_the_printed_role_is_all_that_it_needs(ward: Ward) -> None:
     done = ward.run("gpumem doctor --print-role | kubectl apply -f -")
     assert done.returncode == 0, done.stderr

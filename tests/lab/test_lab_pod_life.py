@@ -92,12 +92,21 @@ def test_a_container_that_ends_is_started_again_where_its_pod_says_so(
     assert pod.status.container_statuses[0].last_state.terminated.exit_code == 9
 
 
-def test_a_job_completes(kube: client.ApiClient, core: client.CoreV1Api, eventually: Eventually) -> None:
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("job", True), ("a-cron-job-29374577", False)],
+    ids=["by its behaviour", "a CronJob's run by itself"],
+)
+def test_a_job_completes(
+    kube: client.ApiClient, core: client.CoreV1Api, eventually: Eventually, name: str, told: bool
+) -> None:
     template = manifest("unused", restart="Never", exit_after_seconds="0.1")
     del template["metadata"]["name"]
+    if not told:
+        del template["metadata"]["annotations"]
     batch = client.BatchV1Api(kube)
-    batch.create_namespaced_job(NAMESPACE, {"metadata": {"name": "job"}, "spec": {"template": template}})
-    assert eventually(lambda: batch.read_namespaced_job("job", NAMESPACE).status.succeeded) == 1
+    batch.create_namespaced_job(NAMESPACE, {"metadata": {"name": name}, "spec": {"template": template}})
+    assert eventually(lambda: batch.read_namespaced_job(name, NAMESPACE).status.succeeded) == 1
 
 
 def test_logs_come_through_kubectl(lab: Lab, core: client.CoreV1Api, eventually: Eventually) -> None:

@@ -37,7 +37,7 @@ def follow(ward: Ward, page: str) -> str:
 
 def well(ward: Ward) -> None:
     """Until nothing is found any more."""
-    wait_for(lambda: not ward.findings())
+    wait_for(lambda: not ward.findings(), instead=ward.findings)
     ward.calm()
 
 
@@ -132,4 +132,4 @@ def test_a_webhook_that_is_down_comes_back(webhook: Ward) -> None:
     assert "webhook-ca-empty" in shown.split("deleted")[-1]
     endpoint(webhook, ready=True)
     trust(webhook, 60)
-    wait_for(lambda: not webhook.findings())
+    wait_for(lambda: not webhook.findings(), instead=webhook.findings)
