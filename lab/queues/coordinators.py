@@ -75,7 +75,7 @@ class CoordinatorProcess:
 
     def ready(self) -> CoordinatorProcess:
         """Waits until it leads and hears every event from then on."""
-        wait_until(lambda: bool(self.of("queues_followed")), "the coordinator leads and listens", 30)
+        wait_until(lambda: bool(self.of("queues_followed")), "the coordinator leads and listens")
         return self
 
     def kill(self) -> None:
@@ -87,7 +87,7 @@ class CoordinatorProcess:
         """SIGTERM, and it ends by itself."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(15)
+            self.process.wait(60)
 
     def _read(self) -> None:
         for line in self.process.stderr or ():

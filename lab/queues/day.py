@@ -30,8 +30,6 @@ REALTIME, BATCH = "ai-realtime", "ai-batch"
 MIDNIGHT = datetime(2026, 11, 25, tzinfo=UTC)
 DAY = timedelta(days=1)
 SETTLE_SECONDS = 0.1
-# On the scaled clock: 100 ms of real time, as the reference's two minutes are to a job of its own.
-LEAD_SECONDS = 144.0
 NIGHT = LaneWindow.model_validate({"from": "18:00", "to": "09:00"})
 
 
@@ -46,6 +44,8 @@ class Day:
     longest_realtime_ms: int = 2
     longest_batch_ms: int = 4
     seed: int = 7
+    # On the scaled clock: 100 ms of real time, as the reference's two minutes are to a job of its own.
+    lead_seconds: float = 144.0
 
     @property
     def speed(self) -> float:
@@ -102,7 +102,7 @@ def live_through(url: str, folder: Path, day: Day, *, major: int = 5, helper: bo
             wait_until(lambda queue=queue: workers.ended(queue) == [-1], "warm")  # type: ignore[misc]
         at_seconds = time.time() + 3  # the coordinator's start belongs to the night before
         clock = ScaledClock(MIDNIGHT, at_seconds, day.speed)
-        with _coordinator(url, folder, at_seconds, day.speed), observer(url, (REALTIME, BATCH)) as eyes:
+        with _coordinator(url, folder, at_seconds, day), observer(url, (REALTIME, BATCH)) as eyes:
             time.sleep(max(0.0, at_seconds - time.time()))
             producer.ask("play", jobs=jobs, timeout_seconds=day.real_seconds * 4)
             wanted = day.realtime_count + day.batch_count
@@ -112,7 +112,7 @@ def live_through(url: str, folder: Path, day: Day, *, major: int = 5, helper: bo
         return _judge(eyes, workers, clock, day, jobs, time.monotonic() - began, helper=helper)
 
 
-def settings(url: str) -> CoordinatorSettings:
+def settings(url: str, day: Day) -> CoordinatorSettings:
     """The reference's two lanes, with the day's hours in UTC."""
 
     def rule(lane_class: str, **fields: Any) -> LaneRule:
@@ -123,7 +123,7 @@ def settings(url: str) -> CoordinatorSettings:
     return CoordinatorSettings(
         redis=Redis(url=url),
         prefix="bull",
-        lanes=(rule("realtime"), rule("batch", windows=[NIGHT], lead_seconds=LEAD_SECONDS)),
+        lanes=(rule("realtime"), rule("batch", windows=[NIGHT], lead_seconds=day.lead_seconds)),
         ttl_seconds=15.0,
         poll_seconds=1.0,
         retry_after_seconds=30,
@@ -134,12 +134,12 @@ def settings(url: str) -> CoordinatorSettings:
 class _coordinator:  # noqa: N801 - used as a function
     """The scaled coordinator as a process."""
 
-    def __init__(self, url: str, folder: Path, at_seconds: float, speed: float) -> None:
+    def __init__(self, url: str, folder: Path, at_seconds: float, day: Day) -> None:
         document = folder / "coordinator.json"
-        document.write_text(settings(url).to_json())
+        document.write_text(settings(url, day).to_json())
         start = MIDNIGHT.isoformat()
         module = "lab.queues.scaled_coordinator"
-        command = [sys.executable, "-m", module, str(document), start, str(at_seconds), str(speed)]
+        command = [sys.executable, "-m", module, str(document), start, str(at_seconds), str(day.speed)]
         self._log = (folder / "coordinator.log").open("w")
         self._process = subprocess.Popen(command, stderr=self._log)
 

@@ -67,6 +67,7 @@ def chat_comes_first(stage: Stage, running: CoordinatorProcess) -> None:
     stage.add("ai-realtime", 1)
     stage.say("somebody asks the chat something")
     wait_until(lambda: len(running.of("queue_paused")) > paused_count, "batch is paused")
+    wait_until(lambda: bool(stage.did("began", "ai-realtime")), "the chat's job has begun")
     began_seconds = stage.did("began", "ai-realtime")[0]["at"] / 1000
     paused = running.of("queue_paused")[-1]
     took_ms = 1000 * (datetime.fromisoformat(paused["ts"]).timestamp() - began_seconds)
@@ -83,9 +84,11 @@ def chat_comes_first(stage: Stage, running: CoordinatorProcess) -> None:
 
 def the_card_goes_away(stage: Stage, running: CoordinatorProcess) -> None:
     """Ollama dies and comes back."""
+    paused_count = len(running.of("queue_paused"))
     stage.ollama.down = True
     stage.say("Ollama dies")
     wait_until(lambda: _status(running)[0] == 503, "the fallback has begun")
+    wait_until(lambda: len(running.of("queue_paused")) > paused_count, "batch is paused")
     code, document, retry_after = _status(running)
     stage.say(f'GET /v1/status: {code}, Retry-After {retry_after}, "{document["message"]}"; batch is paused')
     resumed_count = len(running.of("queue_resumed"))

@@ -51,7 +51,7 @@ class LeaseScene:
 
     def client(self, running: CoordinatorProcess) -> httpx.Client:
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        return self.stack.enter_context(httpx.Client(base_url=running.lease_url, headers=headers, timeout=10))
+        return self.stack.enter_context(httpx.Client(base_url=running.lease_url, headers=headers, timeout=30))
 
     def holder(self, running: CoordinatorProcess, mib: int, lane: str = "day", max_wait_seconds: float = 60) -> Holder:
         return Holder(running.lease_url, mib, lane, max_wait_seconds, self.stack)

@@ -11,6 +11,7 @@ from tests.fakes.lanes import settings
 from tests.fakes.leases import holder_rule, lane_rule, lease_settings
 
 ADVERTISED_MIB = 14000
+TTL_SECONDS = 8.0
 
 
 def card_settings(url: str, exporter: LabExporter, **fields: Any) -> CoordinatorSettings:
@@ -18,7 +19,7 @@ def card_settings(url: str, exporter: LabExporter, **fields: Any) -> Coordinator
     card = CardRule(gpu_index=0, advertised_mib=ADVERTISED_MIB)
     exporter_url = f"http://127.0.0.1:{exporter.port}/metrics"
     node = NodeRule(node="desk", exporter_url=exporter_url, floor_mib=800, cards=(card,))
-    block: dict[str, Any] = {"nodes": (node,), "ttl_seconds": 3.0, "lane_nodes": {}}
+    block: dict[str, Any] = {"nodes": (node,), "ttl_seconds": TTL_SECONDS, "lane_nodes": {}}
     leases = lease_settings(holder_rule(room_mib=ADVERTISED_MIB), **(block | fields))
     lanes = (lane_rule("ask", lane_class="realtime"), lane_rule("day"))
     base = settings(*lanes, ttl_seconds=2.0, poll_seconds=0.5, leases=leases)

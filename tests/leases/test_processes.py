@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import httpx
 import redis
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from lab.queues.apps import wait_until
 from lab.queues.stall import proxy
 from tests.leases.conftest import LeaseScene
+from tests.leases.scene import TTL_SECONDS
 
 BIG = 8000
 """Two of them do not fit on the card."""
@@ -22,6 +24,14 @@ def leases(client: httpx.Client) -> dict[str, str]:
     return {one["id"]: one["end"] or one["state"] for one in found}
 
 
+def held(client: httpx.Client, **fields: Any) -> dict[str, Any]:
+    """A lease on most of the card; what was asked. At the coordinator's first look the card is known."""
+    ask = {"tenant": "trainer", "mib": BIG, "lane": "day", "max_wait_seconds": 60, "request_id": "run-0001", **fields}
+    assert client.post("/v1/leases", json=ask).status_code in (201, 202)
+    wait_until(lambda: client.put(f"/v1/leases/{ask['request_id']}").status_code == 200, "granted")
+    return ask
+
+
 def test_a_holder_that_is_killed_loses_its_lease_and_the_next_one_gets_it(scene: LeaseScene) -> None:
     running = scene.coordinator()
     first = scene.holder(running, BIG).holds()
@@ -29,7 +39,7 @@ def test_a_holder_that_is_killed_loses_its_lease_and_the_next_one_gets_it(scene:
     client = scene.client(running)
     wait_until(lambda: "waiting" in leases(client).values(), "the second one waits")
     # Longer than a life: it is the heartbeat that keeps the first one's lease.
-    time.sleep(4)
+    time.sleep(1.2 * TTL_SECONDS)
     assert not second.said
     first.kill()
     second.holds()
@@ -39,8 +49,7 @@ def test_a_holder_that_is_killed_loses_its_lease_and_the_next_one_gets_it(scene:
 def test_a_holder_that_ends_gives_its_lease_back_at_once(scene: LeaseScene) -> None:
     running = scene.coordinator(ttl_seconds=60.0)
     client = scene.client(running)
-    asked = {"tenant": "trainer", "mib": BIG, "lane": "day", "request_id": "run-0001"}
-    assert client.post("/v1/leases", json=asked).status_code == 201
+    held(client)
     second = scene.holder(running, BIG)
     wait_until(lambda: "waiting" in leases(client).values(), "the second one waits")
     client.delete("/v1/leases/run-0001").raise_for_status()
@@ -51,8 +60,7 @@ def test_leases_survive_the_coordinator_and_the_next_one_goes_on(scene: LeaseSce
     """Both replicas take renewals, so a holder that knows both never loses its lease."""
     leader = scene.coordinator(ttl_seconds=30.0)
     client = scene.client(leader)
-    ask = {"tenant": "trainer", "mib": BIG, "lane": "day", "max_wait_seconds": 60, "request_id": "run-0001"}
-    assert client.post("/v1/leases", json=ask).status_code == 201
+    ask = held(client)
     standby = scene.coordinator(lead=False, ttl_seconds=30.0)
     other = scene.client(standby)
     assert other.put("/v1/leases/run-0001").status_code == 200
@@ -68,10 +76,9 @@ def test_leases_survive_the_coordinator_and_the_next_one_goes_on(scene: LeaseSce
 
 def test_after_a_long_time_without_any_coordinator_nobody_lost_a_lease_by_that(scene: LeaseScene) -> None:
     first = scene.coordinator()
-    ask = {"tenant": "trainer", "mib": BIG, "lane": "day", "request_id": "run-0001"}
-    assert scene.client(first).post("/v1/leases", json=ask).status_code == 201
+    held(scene.client(first))
     first.kill()
-    time.sleep(5)  # longer than a lease's life
+    time.sleep(1.2 * TTL_SECONDS)
     second = scene.coordinator()
     client = scene.client(second)
     assert client.put("/v1/leases/run-0001").status_code == 200
@@ -99,7 +106,7 @@ def test_a_redis_that_restarts_keeps_the_leases(scene: LeaseScene) -> None:
     scene.redis.start()
     wait_until(lambda: bool(running.of("leases_are_back")), "it is back")
     wait_until(lambda: leases(scene.client(running)) == {holder.of("held")[0]["id"]: "granted"}, "still held")
-    time.sleep(4)
+    time.sleep(1.2 * TTL_SECONDS)
     assert not holder.of("LeaseLost")
 
 
@@ -110,8 +117,7 @@ def test_a_leader_that_stalls_grants_nothing_twice(scene: LeaseScene) -> None:
         between.stall()
         second = scene.coordinator()
         client = scene.client(second)
-        asked = {"tenant": "trainer", "mib": BIG, "lane": "day", "max_wait_seconds": 60}
-        assert client.post("/v1/leases", json={**asked, "request_id": "run-0001"}).status_code == 201
+        asked = held(client)
         between.flow()
         late = scene.client(stalled).post("/v1/leases", json={**asked, "request_id": "run-0002"})
         assert late.status_code in (202, 503)

@@ -23,7 +23,7 @@ SETTLE_SECONDS = 0.5
 
 def lanes(url: str, **fields: Any) -> CoordinatorSettings:
     """Two lanes that do not fit side by side; `fields` are the batch lane's."""
-    chosen = (rule("realtime", "realtime"), rule("batch", settle_seconds=SETTLE_SECONDS, **fields))
+    chosen = (rule("realtime", "realtime"), rule("batch", **{"settle_seconds": SETTLE_SECONDS, **fields}))
     return settings(*chosen, redis=Redis(url=url), ttl_seconds=2.0, poll_seconds=0.5)
 
 

@@ -19,7 +19,7 @@ from lab.queues.coordinators import CoordinatorProcess, coordinator
 from lab.redis_server import RedisServer
 from lab.small_exporter import lab_exporter
 from tests.fakes.lanes import rule, settings
-from tests.queues.scene import is_paused, lanes, started, warm_scene
+from tests.queues.scene import is_paused, lanes, warm_scene
 from tests.unit.test_release_hooks import tenant
 
 BIG, SMALL = "gemma4:e4b-q8_0", "nomic-embed-text"
@@ -47,7 +47,7 @@ def test_without_the_card_realtime_gets_the_reference_s_answer_and_batch_waits(
             application, running = scene.application, scene.running
             assert get(f"{running.url}/v1/status")[0] == 200
             ollama.down = True
-            wait_until(lambda: bool(running.of("fallback_began")), "away", 10)
+            wait_until(lambda: bool(running.of("fallback_began")), "away")
             status, document, headers = get(f"{running.url}/v1/status/ollama")
             assert (status, headers["Retry-After"]) == (503, "30")
             assert document["message"] == "AI service temporarily unavailable"
@@ -56,7 +56,7 @@ def test_without_the_card_realtime_gets_the_reference_s_answer_and_batch_waits(
             assert (shown["available"], shown["retry_after_seconds"]) == (False, 30)
             application.add("ai-batch", *range(1, 6))
             ollama.down = False
-            wait_until(lambda: application.ended("ai-batch") == list(range(6)), "drained, in order", 10)
+            wait_until(lambda: application.ended("ai-batch") == list(range(6)), "drained, in order")
             assert get(f"{running.url}/v1/status")[0] == 200
 
 
@@ -171,7 +171,11 @@ def test_one_model_leaves_the_memory_before_another_lane_begins(
         ollama.post("/api/generate", {"model": BIG, "prompt": "hello"})
         assert ollama.loaded() == [BIG]
         with app(redis_box.url, 5) as application, coordinator(declared, tmp_path) as running:
-            started(application)
+            # No batch job to warm up: it would need the memory already.
+            application.ask("work", queue="ai-realtime")
+            application.ask("work", queue="ai-batch")
+            application.ask("counts", queue="ai-batch")
+            application.add("ai-realtime", 0)
             wait_until(lambda: is_paused(client), "batch is paused")
             wait_until(lambda: last_reason(running) == "memory", "because the other model is in memory")
             assert "unload_asked" not in [line["event"] for line in running.log]  # nobody needs the memory yet

@@ -51,13 +51,14 @@ def test_batch_waits_while_realtime_works_and_every_job_ends_once(
 def test_a_burst_of_short_realtime_jobs_is_one_pause_and_not_many(
     redis_box: RedisServer, client: redis.Redis, tmp_path: Path
 ) -> None:
-    with warm_scene(redis_box, tmp_path) as scene:
+    # A stall of the producer shorter than this is a burst still.
+    with warm_scene(redis_box, tmp_path, lanes(redis_box.url, settle_seconds=3.0)) as scene:
         application, running = scene.application, scene.running
         before = len(running.of("queue_paused"))
         jobs = [{"queue": "ai-realtime", "at": n * 100, "data": {"n": n, "ms": 5}} for n in range(1, 21)]
         application.send("play", jobs=jobs)
         wait_until(lambda: len(application.ended("ai-realtime")) == 21, "the burst has ended")
-        wait_until(lambda: not is_paused(client), "resumed", 5)
+        wait_until(lambda: not is_paused(client), "resumed")
         assert len(running.of("queue_paused")) - before == 1
 
 
@@ -78,9 +79,9 @@ def test_what_a_person_paused_stays_paused_and_unmarked(
 def test_a_person_who_pauses_what_is_paused_already_takes_it_over(
     redis_box: RedisServer, client: redis.Redis, tmp_path: Path
 ) -> None:
-    with app(redis_box.url, 5) as application, coordinator(lanes(redis_box.url), tmp_path) as running:
-        started(application)
-        application.add("ai-realtime", 1, ms=1500)
+    with warm_scene(redis_box, tmp_path) as scene:
+        application, running = scene.application, scene.running
+        application.add("ai-realtime", 1, ms=6000)
         wait_until(lambda: json.loads(str(client.get(mark_key("ai-batch")) or "{}")).get("confirmed", False), "ours")
         time.sleep(0.2)
         application.ask("pause", queue="ai-batch")
@@ -121,22 +122,22 @@ def test_queues_of_no_lane_are_never_touched(redis_box: RedisServer, client: red
 def test_killed_the_next_one_takes_its_pause_over_and_resumes(
     redis_box: RedisServer, client: redis.Redis, tmp_path: Path
 ) -> None:
-    with app(redis_box.url, 5) as application:
-        started(application)
-        with coordinator(lanes(redis_box.url), tmp_path / "a") as first:
-            standby = CoordinatorProcess(lanes(redis_box.url), tmp_path / "b")
-            try:
-                application.add("ai-realtime", 1, ms=800)
-                wait_until(lambda: is_paused(client), "paused by the first")
-                assert not standby.of("leadership_won")
-                first.kill()
-                wait_until(lambda: 1 in application.ended("ai-realtime"), "realtime has ended")
-                application.add("ai-batch", 1, 2, 3)
-                wait_until(lambda: bool(standby.of("queue_resumed")), "resumed by the next", 10)
-                wait_until(lambda: sorted(application.ended("ai-batch")) == [0, 1, 2, 3], "batch has ended")
-                assert client.get(mark_key("ai-batch")) is None
-            finally:
-                standby.kill()
+    with warm_scene(redis_box, tmp_path / "a") as scene:
+        application = scene.application
+        standby = CoordinatorProcess(lanes(redis_box.url), tmp_path / "b")
+        try:
+            wait_until(lambda: bool(standby.of("http_served")), "the standby runs")
+            application.add("ai-realtime", 1, ms=3000)
+            wait_until(lambda: is_paused(client), "paused by the first")
+            assert not standby.of("leadership_won")
+            scene.running.kill()
+            wait_until(lambda: 1 in application.ended("ai-realtime"), "realtime has ended")
+            application.add("ai-batch", 1, 2, 3)
+            wait_until(lambda: bool(standby.of("queue_resumed")), "resumed by the next")
+            wait_until(lambda: sorted(application.ended("ai-batch")) == [0, 1, 2, 3], "batch has ended")
+            assert client.get(mark_key("ai-batch")) is None
+        finally:
+            standby.kill()
 
 
 def test_killed_in_working_hours_and_started_again_in_the_evening_batch_runs(
@@ -163,9 +164,9 @@ def never_now() -> LaneWindow:
 def test_a_redis_that_is_killed_comes_back_with_every_acknowledged_job(
     redis_box: RedisServer, client: redis.Redis, tmp_path: Path
 ) -> None:
-    with app(redis_box.url, 5) as application, coordinator(lanes(redis_box.url), tmp_path) as running:
-        started(application)
-        application.add("ai-realtime", 1, ms=3000)
+    with warm_scene(redis_box, tmp_path) as scene:
+        application, running = scene.application, scene.running
+        application.add("ai-realtime", 1, ms=10_000)
         wait_until(lambda: is_paused(client), "batch is paused")
         application.add("ai-batch", *range(1, 21))
         redis_box.kill()

@@ -236,7 +236,7 @@ def test_a_realtime_job_in_python_is_told_that_the_card_is_away(redis_box: Redis
     asyncio.run(scenario())
 
 
-async def until(check: Any, seconds: float = 10.0) -> None:
+async def until(check: Any, seconds: float = 60.0) -> None:
     for _ in range(int(seconds / 0.05)):
         if check():
             return
