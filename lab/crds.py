@@ -24,8 +24,8 @@ from lab.errors import LabError
 from lab.toolchain import check_go
 
 DOWNLOAD_BOUND_SECONDS = 300.0
-SERVED_BOUND_SECONDS = 30.0
-POLL_SECONDS = 0.1
+SERVED_BOUND_SECONDS = 90.0
+POLL_SECONDS = 0.5
 # libyaml is ten times faster: Argo CD's definitions are two megabytes.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Progress = Callable[[str], None]

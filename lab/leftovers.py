@@ -40,6 +40,8 @@ def _remove_stale_sockets() -> None:
     # Read after the listing: a socket that was listed and is live is certainly in here.
     live = Path("/proc/net/unix").read_text()
     for socket in left:
-        if f" {socket}\n" not in live and socket.lstat().st_uid == os.geteuid():
-            with contextlib.suppress(OSError):  # another lab's `down` was faster
+        if f" {socket}\n" in live:
+            continue
+        with contextlib.suppress(OSError):  # another lab's `down` was faster
+            if socket.lstat().st_uid == os.geteuid():
                 socket.unlink()

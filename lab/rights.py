@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from helpers.domain.rights import Right, Scope, policy_rules
-from lab.api import ApiError
+from lab.api import APPLY_PATCH, ApiError
 from lab.cluster import Lab
+from lab.waiting import wait_for
 
 _AUTHORIZATION = "/apis/rbac.authorization.k8s.io/v1"
 
@@ -33,7 +35,7 @@ def grant_rights(
         without: One verb of one resource to leave out.
 
     Returns:
-        The account's kubeconfig.
+        The account's kubeconfig; the rights are in force.
     """
     api = lab.api()
     with contextlib.suppress(ApiError):
@@ -46,12 +48,36 @@ def grant_rights(
             {**rule, "verbs": [verb for verb in rule["verbs"] if f"{verb} {rule['resources'][0]}" != without]}
             for rule in policy_rules(rights, scope)
         ]
-        role = {"metadata": {"name": name}, "rules": [rule for rule in rules if rule["verbs"]]}
-        api.delete(f"{base}/{kind.lower()}s/{name}")
-        api.post(f"{base}/{kind.lower()}s", role)
+        role = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": kind,
+            "metadata": {"name": name},
+            "rules": [rule for rule in rules if rule["verbs"]],
+        }
+        # No moment without it: somebody may be at work with these rights already.
+        api.patch(f"{base}/{kind.lower()}s/{name}", role, APPLY_PATCH, fieldManager="lab", force="true")
         subject = {"kind": "ServiceAccount", "name": account, "namespace": namespace}
         reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
         binding = {"metadata": {"name": name}, "roleRef": reference, "subjects": [subject]}
         with contextlib.suppress(ApiError):
             api.post(f"{base}/{kind.lower()}bindings", binding)
+    user = f"system:serviceaccount:{namespace}:{account}"
+    for scope, where in places:
+        for right in (one for one in rights if one.scope == scope):
+            wait_for(partial(_in_force, lab, user, right, "" if scope == "cluster" else where, without))
     return lab.service_account_kubeconfig(namespace, account)
+
+
+def _in_force(lab: Lab, user: str, right: Right, namespace: str, without: str) -> bool:
+    """Whether the API server's own copies of Role and binding say so already, of each verb."""
+    resource, _, subresource = right.resource.partition("/")
+    attributes = {"group": right.api_group, "resource": resource, "subresource": subresource}
+    attributes |= {"namespace": namespace, "name": next(iter(right.names), "")}
+    return all(
+        lab.api().post(
+            "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+            {"spec": {"user": user, "resourceAttributes": attributes | {"verb": verb}}},
+        )["status"]["allowed"]
+        == (f"{verb} {right.resource}" != without)
+        for verb in right.verbs
+    )

@@ -10,6 +10,7 @@ import pytest
 from helpers.domain.doctor.finding import Severity
 from helpers.domain.doctor.objects import WATCHED
 from helpers.domain.doctor.rights import doctor_rights
+from lab.waiting import wait_for
 from tests.fixtures.doctor_lab import Ward
 from tests.synth.estates import EXAMPLE, PROJECT, example, on_claims
 
@@ -80,8 +81,17 @@ def test_a_tenant_that_stops_answering_is_worse_than_before(ward: Ward, tmp_path
         assert ward.run(f"gpumem health llama-swap --before {tmp_path}/b.json").returncode == 0
         assert ward.run(f"gpumem health llama-swap --after {tmp_path}/b.json").returncode == 0
         assert ward.run(slow % '"3600"').returncode == 0
-        running = "kubectl -n llama-cpp wait pod --all --for=jsonpath='{.status.phase}'=Running --timeout=60s"
-        assert ward.run(f"sleep 2; {running}").returncode == 0
+        # The one of before is gone, and its successor is there.
+        mark = "lab.gpumem.io/ready-after-seconds"
+        wait_for(
+            lambda: (
+                [
+                    (mark in pod["metadata"].get("annotations", {}), pod["status"].get("phase"))
+                    for pod in ward.pods("llama-cpp")
+                ]
+                == [(True, "Running")]
+            )
+        )
         done = ward.run(f"gpumem health llama-swap --after {tmp_path}/b.json")
         assert done.returncode == 1, done.stdout
         assert "worse than before: probe api: 100% of answers failed (0% may): GET / on port 8080: status 503" in (

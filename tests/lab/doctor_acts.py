@@ -123,10 +123,11 @@ def failed_job(ward: Ward) -> None:
 
 
 def refused_pod(ward: Ward) -> None:
+    path = "/api/v1/namespaces/portal/pods/was-there"
     create(pod("was-there", nodeName=NODE))(ward)
-    ward.patch(
-        "/api/v1/namespaces/portal/pods/was-there/status", {"status": {"phase": "Failed", "reason": f"OutOf{RESOURCE}"}}
-    )
+    # The lab's kubelet says nothing of it afterwards.
+    wait_for(lambda: ward.lab.api().get(path)["status"].get("phase") == "Running")
+    ward.patch(f"{path}/status", {"status": {"phase": "Failed", "reason": f"OutOf{RESOURCE}"}})
 
 
 def drift(ward: Ward) -> None:

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.lab
 
 # Informers of the API server take a moment; a bound against hanging.
 CONFIGURATION_KIND = "MutatingWebhookConfiguration"
-SETTLING_BOUND_SECONDS = 3.0
+SETTLING_BOUND_SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")

@@ -159,7 +159,7 @@ FAULTS = {
     "nobody leads the watchdog": Fault(("watchdog-no-leader",), lease(holder=""), lease()),
     "the watchdog's Lease ran out": Fault(
         ("watchdog-lease-expired",),
-        lambda ward: ward.lead(WATCHDOG_LEASE, renewed_at=datetime.now(UTC) - timedelta(hours=2)),
+        lambda ward: ward.lead(WATCHDOG_LEASE, renewed_at=datetime.now(UTC) - timedelta(days=2)),
         lease(),
         "pod-0 renewed it last at",
     ),

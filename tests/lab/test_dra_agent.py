@@ -114,8 +114,10 @@ def test_cards_are_published_kept_and_come_back_with_the_node(agent: Agent) -> N
     uid = api.get(f"/api/v1/nodes/{NODE}")["metadata"]["uid"]
     wait_for(lambda: (agent.slice() or first)["metadata"]["ownerReferences"][0]["uid"] == uid)
     assert len(agent.devices()) == 2
-    wait_for(lambda: agent.metric("gpumem_dra_published_devices") == 2)
-    assert agent.metric("gpumem_dra_slice_generation") == (agent.slice() or {})["spec"]["pool"]["generation"]
+    wait_for(
+        lambda: agent.metric("gpumem_dra_slice_generation") == (agent.slice() or first)["spec"]["pool"]["generation"]
+    )
+    assert agent.metric("gpumem_dra_published_devices") == 2
     assert "GpumemPublished" in wait_for(agent.reasons)
     assert not [line for line in agent.lines() if line["level"] == "error"]
 

@@ -165,9 +165,13 @@ def test_what_the_ledger_seats_runs_on_claims(cluster: KubernetesCluster, lab: L
     )
     running = {each.tenant: each.state.text() for each in row.tenants if each.state}
     assert running["ollama"] in (f"1 Running on {NODE}/gpu-0", f"1 Running on {NODE}/gpu-1")
-    claims = lab.api().get(f"/apis/resource.k8s.io/v1/namespaces/{namespace}/resourceclaims")["items"]
-    tenants = {claim["metadata"]["labels"]["gpumem.io/tenant"] for claim in claims}
-    assert tenants == {"ollama", "comfyui", "high-priority-ai"}
-    assert {result["driver"] for claim in claims for result in claim["status"]["allocation"]["devices"]["results"]} == {
-        DRIVER
-    }
+    path = f"/apis/resource.k8s.io/v1/namespaces/{namespace}/resourceclaims"
+
+    def whose() -> dict[str, Any]:
+        return {claim["metadata"]["labels"]["gpumem.io/tenant"]: claim for claim in lab.api().get(path)["items"]}
+
+    # That of the pod that was scaled away goes a moment later.
+    wait_for(lambda: whose().keys() == {"ollama", "comfyui", "high-priority-ai"}, instead=whose)
+    assert {
+        result["driver"] for claim in whose().values() for result in claim["status"]["allocation"]["devices"]["results"]
+    } == {DRIVER}

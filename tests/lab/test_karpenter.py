@@ -94,7 +94,7 @@ def refusals(platform_lab: Lab) -> list[Object]:
 def test_a_running_job_outlives_the_age_of_its_machine(platform_lab: Lab, adopter: Adopter) -> None:
     api = platform_lab.api()
     pool = f"/apis/karpenter.sh/v1/nodepools/{POOL}"
-    api.patch(pool, {"spec": {"template": {"spec": {"expireAfter": "20s"}}}})
+    api.patch(pool, {"spec": {"template": {"spec": {"expireAfter": "45s"}}}})
     kept, plain = jobs(2, {GPU: str(MACHINE.gpu_count)})
     del plain["spec"]["template"]["metadata"]["annotations"][DISRUPTION]
     plain["spec"]["backoffLimit"] = 6

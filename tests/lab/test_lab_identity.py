@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from kubernetes import client, config
@@ -42,9 +43,12 @@ def test_a_service_account_is_refused_what_it_was_not_given(account: client.ApiC
     assert f"system:serviceaccount:{NAMESPACE}:reader" in refused.value.body
 
 
-def test_a_service_account_may_do_what_it_was_given(account: client.ApiClient) -> None:
-    names = [item.metadata.name for item in client.CoreV1Api(account).list_namespaced_config_map(NAMESPACE).items]
-    assert names == ["kube-root-ca.crt"]
+def test_a_service_account_may_do_what_it_was_given(account: client.ApiClient, eventually: Callable[..., Any]) -> None:
+    """Refused until the role is in force; the controller writes the document a moment after the namespace."""
+    core = client.CoreV1Api(account)
+    assert [item.metadata.name for item in eventually(lambda: core.list_namespaced_config_map(NAMESPACE).items)] == [
+        "kube-root-ca.crt"
+    ]
 
 
 def test_an_account_that_does_not_exist_is_an_error(lab: Lab) -> None:

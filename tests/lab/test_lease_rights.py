@@ -192,15 +192,16 @@ def test_each_right_of_the_coordinator_is_needed(scene: Scene, verb: str) -> Non
     if verb in LEADING:
         running = scene.coordinator(without=verb, served=False)
         wait_until(lambda: running.process.poll() is not None, "it ends and says why", 60)
-        wait_until(lambda: "leases" in json.dumps(running.of("run_failed")), "it says what is missing", 10)
+        wait_until(lambda: "leases" in json.dumps(running.of("run_failed")), "it says what is missing")
         return
     running = scene.coordinator(without=verb, ttl_seconds=3.0)
     answer = scene.send(running, scene.token("holder", pod="trainer-0", without=""))
     if verb == "create events":
         assert answer.status_code == 201
-        wait_until(lambda: bool(running.of("event_not_written")), "the missing Event is said", 30)
+        wait_until(lambda: bool(running.of("event_not_written")), "the missing Event is said")
     else:
         assert answer.status_code == 503
+        wait_until(lambda: bool(running.of("lease_request_failed")), "it says why")
         assert verb.split()[1] in running.of("lease_request_failed")[0]["reason"]
 
 
