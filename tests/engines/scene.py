@@ -14,13 +14,16 @@ from lab.waiting import wait_for
 def remove_jobs(lab: Lab, estate: Estate) -> None:
     """Every Job of every project, and its pods."""
     assert estate.manager is not None
-    for project in estate.manager.projects:
+    projects = estate.manager.projects
+    for project in projects:
         base = f"/apis/batch/v1/namespaces/{project.name}/jobs"
         for job in lab.api().get(base)["items"]:
             lab.api().delete(f"{base}/{job['metadata']['name']}", {"propagationPolicy": "Background"})
         for pod in pods_of(lab, project.name):
             path = f"/api/v1/namespaces/{project.name}/pods/{pod['metadata']['name']}"
             lab.api().delete(path, {"gracePeriodSeconds": 0})
+    # A Job's pods go when its controller has counted them.
+    wait_for(lambda: not any(pods_of(lab, project.name) for project in projects))
 
 
 def pods_of(lab: Lab, project: str) -> list[dict[str, Any]]:

@@ -102,7 +102,7 @@ def test_a_cancelled_job_leaves_nothing_behind(jobs_lab: Lab, manager: LabManage
 
 
 def test_a_limit_ends_a_job_with_the_reason_and_a_warning_before(jobs_lab: Lab, manager: LabManager) -> None:
-    job_id = manager.submit(project="vision", seconds=None, max_duration_hours=3 / 3600)
+    job_id = manager.submit(project="vision", seconds=None, max_duration_hours=10 / 3600)
     manager.until_over(job_id)
     history = manager.history(job_id)
     assert history[-2:] == ["warning", "failed"]

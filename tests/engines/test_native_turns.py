@@ -171,7 +171,7 @@ def test_under_fifo_age_alone_counts(jobs_lab: Lab, job_estate: Estate, tmp_path
 
 def test_an_evicted_job_goes_on_from_its_checkpoint(jobs_lab: Lab, manager: LabManager) -> None:
     hook = {"http_path": "/save"}
-    job_id = manager.submit(seconds=1.5, workers=2, checkpoint=hook, **SPOT)
+    job_id = manager.submit(seconds=6, workers=2, checkpoint=hook, **SPOT)
     manager.until(lambda: manager.statuses(job_id) == ["running"])
     first = job_object(jobs_lab, "vision", job_id)
     pod = pods_of(jobs_lab, "vision")[0]

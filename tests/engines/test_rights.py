@@ -61,7 +61,7 @@ def as_account(
 def lived(manager: LabManager) -> str:
     """A whole life and a look at the log; the job's id."""
     job_id = manager.submit(seconds=0.2, log="done")
-    manager.until_over(job_id, bound_seconds=15)
+    manager.until_over(job_id)
     assert manager.statuses(job_id) == ["completed"]
     assert manager.engine.logs(manager.job(job_id), tail_lines=1, worker=0) == "done\n"
     manager.engine.remove(manager.job(job_id))
@@ -174,7 +174,7 @@ def test_without_reading_events_nobody_knows_why_pods_cannot_be_made(
     manager, _ = as_account("list events")
     with quota(jobs_lab, PROJECT, {"requests.cpu": "4"}):
         job_id = manager.submit(seconds=None)
-        manager.until_over(job_id, bound_seconds=30)
+        manager.until_over(job_id)
     assert manager.job(job_id).reason.endswith("could not be made for 2 s: no Event says why")
     assert any('cannot list resource "events"' in str(line["reason"]) for line in manager.log.of("events_not_read"))
 

@@ -45,7 +45,7 @@ class Submitter(threading.Thread):
 
     def run(self) -> None:
         count = 0
-        with httpx.Client(base_url=self.base_url, headers=HEADERS, timeout=5) as client:
+        with httpx.Client(base_url=self.base_url, headers=HEADERS, timeout=30) as client:
             while not self.stopped.is_set():
                 key = f"run-{self.number}-{count}"
                 if self.submit(client, key):

@@ -130,10 +130,13 @@ def dripping(connection: socket.socket) -> None:
             time.sleep(0.05)
 
 
+SLOW_SECONDS = 1.0
+
+
 def slow(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         connection.recv(1024)
-        time.sleep(0.2)
+        time.sleep(SLOW_SECONDS)
         connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
 
@@ -142,12 +145,12 @@ def test_one_bound_is_for_the_whole_answer_of_all_pods(
     monkeypatch: pytest.MonkeyPatch, answer: Callable[[socket.socket], None]
 ) -> None:
     """Forty pods, sixteen at a time: those that find no time any more are not asked, and say so."""
-    monkeypatch.setattr(checkpoints, "ASK_BOUND_SECONDS", 0.3)
+    monkeypatch.setattr(checkpoints, "ASK_BOUND_SECONDS", 2.0)
     log = FakeLog()
     with handler(answer) as port:
         began_seconds = time.monotonic()
         assert not CheckpointHooks(None, log).ask(Checkpoint(http_path="/", http_port=port), [pod("127.0.0.1")] * 40)
-    assert time.monotonic() - began_seconds < 1.5
+    assert time.monotonic() - began_seconds < 5.5  # three times sixteen, each with a bound of its own, take 6
     assert len(log.of("checkpoint_not_asked")) == 40
 
 
@@ -155,7 +158,7 @@ def test_pods_are_asked_side_by_side() -> None:
     with handler(slow) as port:
         began_seconds = time.monotonic()
         assert CheckpointHooks(None, FakeLog()).ask(Checkpoint(http_path="/", http_port=port), [pod("127.0.0.1")] * 16)
-    assert time.monotonic() - began_seconds < 16 * 0.2 / 2
+    assert time.monotonic() - began_seconds < 16 * SLOW_SECONDS / 2
 
 
 def test_what_answers_no_http_is_a_no() -> None:
@@ -203,7 +206,7 @@ def asked(port: int, clock: FakeClock) -> Any:
 
 
 def soon(reached: Callable[[], bool]) -> None:
-    until_seconds = time.monotonic() + 5
+    until_seconds = time.monotonic() + 30
     while not reached():
         assert time.monotonic() < until_seconds
         time.sleep(0.01)
@@ -212,7 +215,7 @@ def soon(reached: Callable[[], bool]) -> None:
 def test_a_handler_that_hangs_keeps_no_turn_back_and_is_asked_once_a_minute(
     monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
-    monkeypatch.setattr(checkpoints, "ASK_BOUND_SECONDS", 0.5)
+    monkeypatch.setattr(checkpoints, "ASK_BOUND_SECONDS", 2.0)
     log = FakeLog()
 
     def failed_count(count: int) -> bool:
@@ -224,7 +227,7 @@ def test_a_handler_that_hangs_keeps_no_turn_back_and_is_asked_once_a_minute(
         began_seconds = time.monotonic()
         for _ in range(20):
             assert objects.ask_checkpoint(one) is None
-        assert time.monotonic() - began_seconds < 0.4
+        assert time.monotonic() - began_seconds < 1.5
         soon(lambda: failed_count(1))
         clock.advance(AGAIN_SECONDS - 1)
         for _ in range(15):

@@ -31,7 +31,7 @@ def exporter(ollama: StandInOllama) -> Iterator[LabExporter]:
 @pytest.fixture
 def engines() -> Iterator[OllamaEngines]:
     exporters = HttpExporters(SystemClock())
-    yield OllamaEngines(exporters, answer_seconds=0.5)
+    yield OllamaEngines(exporters, answer_seconds=5.0)
     exporters.close()
 
 

@@ -194,7 +194,7 @@ def dribbles(handler: BaseHTTPRequestHandler) -> None:
 @pytest.mark.parametrize(
     ("answer", "lied"),
     [
-        (lambda handler: time.sleep(5), False),
+        (lambda handler: time.sleep(30), False),
         (dribbles, False),
         (lambda handler: whole(handler, status=500), False),
         (lambda handler: handler.wfile.write(b"\x00\x01garbage\r\n\r\n"), False),
@@ -205,12 +205,12 @@ def dribbles(handler: BaseHTTPRequestHandler) -> None:
 def test_an_exporter_that_does_not_answer_as_one_harms_no_other(
     answer: Callable[[BaseHTTPRequestHandler], None], lied: bool
 ) -> None:
-    exporters = HttpExporters(FakeClock(), deadline_seconds=0.3)
+    exporters = HttpExporters(FakeClock(), deadline_seconds=2.0)
     with serving(whole) as good, serving(answer) as bad:
         for _ in range(2):
             began = time.monotonic()
             found = {scrape.target: scrape for scrape in exporters.scrape([bad, good])}
-            assert time.monotonic() - began < 5  # a bound against hanging
+            assert time.monotonic() - began < 15  # a bound against hanging
             assert found[good].samples is not None
             assert found[bad].samples is None
             assert found[bad].lied == lied
@@ -227,8 +227,8 @@ def test_nobody_listening_is_said() -> None:
 
 
 def test_stalled_exporters_do_not_keep_the_others_from_being_asked() -> None:
-    exporters = HttpExporters(FakeClock(), deadline_seconds=1.0)
-    with serving(whole) as good, serving(lambda handler: time.sleep(6)) as bad:
+    exporters = HttpExporters(FakeClock(), deadline_seconds=3.0)
+    with serving(whole) as good, serving(lambda handler: time.sleep(30)) as bad:
         stalled = [ExporterTarget(f"bad-{index}", bad.url) for index in range(60)]
         exporters.scrape([*stalled, good])
         found = {scrape.target: scrape for scrape in exporters.scrape([*stalled, good])}
