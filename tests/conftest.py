@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.fixtures.lab",
     "tests.fixtures.platform_lab",
     "tests.fixtures.real_node",
+    "tests.fixtures.side_by_side",
     "tests.fixtures.watchdog_scene",
 ]
 
