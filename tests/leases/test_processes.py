@@ -24,9 +24,9 @@ def leases(client: httpx.Client) -> dict[str, str]:
     return {one["id"]: one["end"] or one["state"] for one in found}
 
 
-def held(client: httpx.Client, **fields: Any) -> dict[str, Any]:
+def held(client: httpx.Client) -> dict[str, Any]:
     """A lease on most of the card; what was asked. At the coordinator's first look the card is known."""
-    ask = {"tenant": "trainer", "mib": BIG, "lane": "day", "max_wait_seconds": 60, "request_id": "run-0001", **fields}
+    ask = {"tenant": "trainer", "mib": BIG, "lane": "day", "max_wait_seconds": 60, "request_id": "run-0001"}
     assert client.post("/v1/leases", json=ask).status_code in (201, 202)
     wait_until(lambda: client.put(f"/v1/leases/{ask['request_id']}").status_code == 200, "granted")
     return ask
