@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from helpers.adapters.kubernetes_ import KubernetesCluster, connect
 from helpers.domain.errors import ClusterError, Conflict, ExitCode, Forbidden, InputError, NotFound, Rejected
@@ -231,6 +234,20 @@ def test_a_watch_that_ends_goes_on_where_it_was(api: ScriptedApi, cluster: Kuber
     )
     assert follow(cluster, 2) == [("ADDED", "a"), ("MODIFIED", "a")]
     assert [asked.query.get("resourceVersion") for asked in api.of("/api/v1/nodes")] == [None, "7", "12"]
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.ENOTCONN])
+def test_a_watch_whose_connection_is_closed_at_this_moment_goes_on(
+    api: ScriptedApi, cluster: KubernetesCluster, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The reader has seen the end, and the socket is gone before it is shut down."""
+
+    def too_late(_: urllib3.HTTPResponse) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(urllib3.HTTPResponse, "shutdown", too_late)
+    api.answers["/api/v1/nodes"].extend([listed(["a"]), watching(), watching(event("MODIFIED", "a", "13"))])
+    assert follow(cluster, 2) == [("ADDED", "a"), ("MODIFIED", "a")]
 
 
 @pytest.mark.parametrize("as_event", [True, False])

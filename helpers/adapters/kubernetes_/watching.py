@@ -138,8 +138,9 @@ class Watch:
         try:
             yield from self._taken(lines)
         finally:
-            # Wakes the reader, which closing alone would not. Refused where the answer has ended by itself.
-            with contextlib.suppress(RuntimeError, ValueError):
+            # Wakes the reader, which closing alone would not. Refused where the answer has ended by itself, or the
+            # server has closed the connection just now.
+            with contextlib.suppress(RuntimeError, ValueError, OSError):
                 response.shutdown()
             reader.join(READER_BOUND_SECONDS)
             response.close()
