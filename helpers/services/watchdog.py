@@ -98,6 +98,8 @@ class Watchdog:
         Raises:
             Forbidden: a permission is missing; the message names it.
             InputError: the stored acts cannot be read.
+
+        Whatever else ends one of its threads is raised, too.
         """
         followers = [
             threading.Thread(target=follow, args=(self._stop,), name=name, daemon=True)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from helpers.domain.dra import naming
 from helpers.domain.dra.offers import CardKey, claim_pod_uids, device_uuids, held_memory
-from helpers.domain.errors import GpumemError, QuantityError
+from helpers.domain.errors import QuantityError
 from helpers.domain.watchdog.facts import CardBudget, PodFacts
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 from helpers.services.claims import CLAIMS, SLICES
@@ -73,10 +73,10 @@ class ClaimBudgets:
         self._lock = threading.Lock()
         # Made from both when it is asked for: a pass asks for every pod, and claims change seldom.
         self._made: tuple[tuple[int, int], dict[str, _Claimed], dict[CardKey, str]] | None = None
-        self.failure: GpumemError | None = None
+        self.failure: Exception | None = None
 
     def follow(self, stop: Callable[[], bool]) -> None:
-        """Keeps the claims until `stop()`; what no retry mends is left in `failure`."""
+        """Keeps the claims until `stop()`; whatever ends it is left in `failure`."""
         self._follow(CLAIMS, trimmed_claim, self._claims, self._read, stop)
 
     def follow_slices(self, stop: Callable[[], bool]) -> None:
@@ -134,7 +134,7 @@ class ClaimBudgets:
                     cache.drop(event.object)
                 else:
                     cache.put(event.object, read(event.object))
-        except GpumemError as error:
+        except Exception as error:  # noqa: BLE001 - raised by the loop: a watchdog with one eye shut would stay healthy
             self.failure = error
 
     def _list(self, kind: ObjectRef, cache: WatchCache[T], read: Callable[[Manifest], T]) -> None:

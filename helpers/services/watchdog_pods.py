@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from helpers.domain.errors import GpumemError, QuantityError
+from helpers.domain.errors import QuantityError
 from helpers.domain.pod_owner import TEMPLATE_HASH, controller, workload_of
 from helpers.domain.pod_phase import ENDED, NOT_ENDED
 from helpers.domain.watchdog.facts import PodFacts
@@ -144,14 +144,14 @@ class PodView:
         self._pods: dict[str, WatchedPod] = {}
         # Deleted lately: a list that was answered before must not bring them back.
         self._gone: deque[str] = deque(maxlen=_REMEMBERED_COUNT)
-        self.failure: GpumemError | None = None
+        self.failure: Exception | None = None
 
     def follow(self, stop: Callable[[], bool]) -> None:
-        """Keeps the cache until `stop()`; what no retry mends is left in `failure`."""
+        """Keeps the cache until `stop()`; whatever ends it is left in `failure`."""
         try:
             for event in self._cluster.watch(PODS, field_selector=SELECTOR, trim=trimmed, stop=stop):
                 self._put(event.object, gone=event.type == "DELETED")
-        except GpumemError as error:
+        except Exception as error:  # noqa: BLE001 - raised by the loop: a watchdog with one eye shut would stay healthy
             self.failure = error
 
     def all(self) -> tuple[PodFacts, ...]:

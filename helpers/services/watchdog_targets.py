@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from helpers.domain.errors import GpumemError
 from helpers.ports.cluster import Cluster, Manifest, ObjectRef
 from helpers.ports.watchdog_telemetry import ExporterTarget
 
@@ -17,7 +16,7 @@ PORT_NAME = "metrics"
 class Targets(Protocol):
     """The exporters of this moment."""
 
-    failure: GpumemError | None
+    failure: Exception | None
 
     def now(self) -> frozenset[ExporterTarget]:
         """All of them."""
@@ -33,7 +32,7 @@ class ExplicitTargets:
 
     def __init__(self, targets: frozenset[ExporterTarget]) -> None:
         self._targets = targets
-        self.failure: GpumemError | None = None
+        self.failure: Exception | None = None
 
     def now(self) -> frozenset[ExporterTarget]:
         """All of them."""
@@ -52,7 +51,7 @@ class DiscoveredTargets:
         self._selector = f"{SERVICE_LABEL}={service}"
         self._lock = threading.Lock()
         self._slices: dict[str, frozenset[ExporterTarget]] = {}
-        self.failure: GpumemError | None = None
+        self.failure: Exception | None = None
 
     def now(self) -> frozenset[ExporterTarget]:
         """All of them, over all slices."""
@@ -60,14 +59,14 @@ class DiscoveredTargets:
             return frozenset().union(*self._slices.values())
 
     def follow(self, stop: Callable[[], bool]) -> None:
-        """Keeps them until `stop()`; what no retry mends is left in `failure`."""
+        """Keeps them until `stop()`; whatever ends it is left in `failure`."""
         try:
             for event in self._cluster.watch(self._ref, label_selector=self._selector, stop=stop):
                 name = str(event.object["metadata"]["name"])
                 found = frozenset() if event.type == "DELETED" else frozenset(targets_of(event.object))
                 with self._lock:
                     self._slices[name] = found
-        except GpumemError as error:
+        except Exception as error:  # noqa: BLE001 - raised by the loop: a watchdog with one eye shut would stay healthy
             self.failure = error
 
 

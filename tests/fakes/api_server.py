@@ -95,7 +95,7 @@ def scripted_api() -> Iterator[ScriptedApi]:
             self.end_headers()
 
             def send(event: Any) -> None:
-                self.wfile.write(json.dumps(event).encode() + b"\n")
+                self.wfile.write(event if isinstance(event, bytes) else json.dumps(event).encode() + b"\n")
                 self.wfile.flush()
 
             answer(send)

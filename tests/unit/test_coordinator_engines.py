@@ -9,6 +9,7 @@ import pytest
 from helpers.domain.errors import ClusterError, Forbidden
 from helpers.domain.lanes.durations import Durations
 from helpers.domain.lanes.engines import EngineFacts, Unload, held_lanes, to_unload, why_no_node
+from helpers.domain.lanes.settings import EngineRule
 from helpers.ports.cluster import ObjectRef
 from helpers.services.coordinator_engines import EngineWatch
 from helpers.services.coordinator_nodes import NODES, NodeLooks
@@ -109,6 +110,18 @@ def test_a_missing_right_ends_the_watch_and_the_coordinator_can_say_which() -> N
     watched.watch.run(lambda: False)
     assert isinstance(watched.watch.failure, Forbidden)
     assert str(NODES.kind) in str(watched.watch.failure)
+
+
+def test_what_nobody_foresaw_in_a_look_is_left_where_the_loop_sees_it() -> None:
+    """A watch that died unseen would leave the last look standing."""
+    watched, error = Watched(node("desk")), OSError("the connection is gone")
+
+    def ends(rule: EngineRule) -> EngineFacts:
+        raise error
+
+    watched.engines.look = ends  # type: ignore[method-assign]
+    watched.watch.run(lambda: False)
+    assert watched.watch.failure is error
 
 
 def test_who_is_silent_and_a_node_that_is_not_ready_are_both_named() -> None:

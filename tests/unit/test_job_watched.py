@@ -169,3 +169,23 @@ def test_all_that_refuse_and_one_that_does_not_answer_are_the_cluster_being_away
     for _ in range(2):
         with pytest.raises(ClusterError, match=r"403|no answer"):
             of_two.all()
+
+
+def test_what_nobody_foresaw_in_a_watch_is_raised_at_the_next_look(
+    cluster: LateCluster, watched: WatchedObjects
+) -> None:
+    """The process ends of it and begins anew: objects that stand still would be taken for true."""
+    assert kept(watched) == {}
+    cluster.refused = OSError("the connection is gone")
+
+    def told() -> bool:
+        try:
+            watched.all()
+        except OSError:
+            return True
+        return False
+
+    wait_for(told)
+    cluster.refused = None
+    with pytest.raises(OSError, match="the connection is gone"):
+        watched.all()

@@ -196,7 +196,7 @@ def event(event_type: str, name: str, version: str) -> dict[str, Any]:
     return {"type": event_type, "object": {"kind": "Node", "metadata": metadata}}
 
 
-def watching(*events: dict[str, Any], then: Callable[[], None] = lambda: None) -> Callable[[Any], None]:
+def watching(*events: dict[str, Any] | bytes, then: Callable[[], None] = lambda: None) -> Callable[[Any], None]:
     def answer(send: Callable[[Any], None]) -> None:
         for each in events:
             send(each)
@@ -234,6 +234,17 @@ def test_a_watch_that_ends_goes_on_where_it_was(api: ScriptedApi, cluster: Kuber
     )
     assert follow(cluster, 2) == [("ADDED", "a"), ("MODIFIED", "a")]
     assert [asked.query.get("resourceVersion") for asked in api.of("/api/v1/nodes")] == [None, "7", "12"]
+
+
+def test_a_watch_that_is_cut_in_the_middle_of_a_line_goes_on(api: ScriptedApi, tmp_path: Path) -> None:
+    log = FakeLog()
+    cluster = connect(api.kubeconfig(tmp_path), log=log)
+    line = json.dumps(event("MODIFIED", "a", "12")).encode()
+    cut = watching(event("BOOKMARK", "", "11"), line[:40])
+    api.answers["/api/v1/nodes"].extend([listed(["a"]), cut, watching(event("MODIFIED", "a", "13"))])
+    assert follow(cluster, 2) == [("ADDED", "a"), ("MODIFIED", "a")]
+    assert [asked.query.get("resourceVersion") for asked in api.of("/api/v1/nodes")] == [None, "7", "11"]
+    assert len(log.of("watch_interrupted")) == 1
 
 
 @pytest.mark.parametrize("number", [errno.EBADF, errno.ENOTCONN])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from helpers.ports.cluster import ObjectRef
+from helpers.domain.dra.naming import DRIVER
+from helpers.ports.cluster import ObjectRef, WatchEvent
 from helpers.services.watchdog_pods import PodReading, PodView, trimmed, watched_pod
-from helpers.services.watchdog_targets import targets_of
+from helpers.services.watchdog_targets import DiscoveredTargets, targets_of
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.watchdog_world import NODE, settings, tenant_pod
 from tests.fakes.world import RESOURCE, node
@@ -85,6 +88,27 @@ def test_a_pod_that_the_watch_told_of_while_the_list_was_answered_is_kept() -> N
 
 def watched_to_the_end(view: PodView, cluster: FakeCluster) -> None:
     view.follow(lambda: True)
+
+
+def test_whatever_ends_a_watch_is_left_where_the_loop_looks() -> None:
+    """A follower that died unseen would leave a cache that stands still, and a watchdog that goes by it."""
+    cluster, error = FakeCluster(), OSError(errno.EBADF, "Bad file descriptor")
+
+    def ends(*_: object, **__: object) -> Iterator[WatchEvent]:
+        raise error
+
+    cluster.watch = ends  # type: ignore[method-assign]
+    view = PodView(cluster, PodReading(settings(), RESOURCE, "gpumem.io", DRIVER))
+    targets = DiscoveredTargets(cluster, namespace="nvidia", service="gpumem-exporter")
+    for follow, owner in (
+        (view.follow, view),
+        (view.claims.follow, view.claims),
+        (view.claims.follow_slices, view.claims),
+        (targets.follow, targets),
+    ):
+        owner.failure = None
+        follow(lambda: False)
+        assert owner.failure is error
 
 
 def test_endpoints_become_targets_by_address_ready_or_not() -> None:

@@ -203,3 +203,11 @@ def test_a_card_under_pressure_or_falling_towards_it_is_looked_at_every_second()
     world.use("immich-ml", 9000)
     world.look()
     assert world.watchdog.samples.next_due_seconds() == pytest.approx(world.clock.monotonic_seconds() + 1)
+
+
+def test_a_watch_that_ended_of_something_unforeseen_ends_the_watchdog() -> None:
+    """Started anew it sees again; with a pod view that stands still it would seem well."""
+    world = incident()
+    world.cluster.meanwhile.append(lambda: (_ for _ in ()).throw(OSError("the connection is gone")))
+    with pytest.raises(OSError, match="the connection is gone"):
+        world.watchdog.run()

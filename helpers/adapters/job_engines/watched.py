@@ -49,6 +49,7 @@ class WatchedObjects:
         self._found: dict[str, dict[str, Any]] = {}
         self._gone: dict[str, None] = {}
         self._failures: dict[ObjectRef, ClusterError] = {}
+        self._broken: Exception | None = None
         self._compared_seconds: float | None = None
         self._started = self._stopped = False
 
@@ -57,6 +58,8 @@ class WatchedObjects:
 
         Raises:
             ClusterError: watches or lists of all namespaces are refused, or the API server does not answer.
+
+        Whatever else ended a watch is raised, too.
         """
         self._start()
         now_seconds = self._clock.monotonic_seconds()
@@ -64,6 +67,8 @@ class WatchedObjects:
             self._compare()
             self._compared_seconds = now_seconds
         with self._lock:
+            if self._broken is not None:
+                raise self._broken
             for error in self._failures.values():
                 if len(self._failures) == len(self._wanted) or not isinstance(error, _REFUSED):
                     raise error
@@ -111,6 +116,10 @@ class WatchedObjects:
                 self._ill(wanted, error)
                 self._log.warning("watch_refused", subject=str(wanted.ref), reason=str(error))
                 self._pause()
+            except Exception as error:  # noqa: BLE001 - raised by `all`: what stands still would be taken for true
+                with self._lock:
+                    self._broken = error
+                return
 
     def _pause(self) -> None:
         until_seconds = self._clock.monotonic_seconds() + AGAIN_SECONDS

@@ -98,7 +98,10 @@ class Watch:
 
     def _follow(self) -> Iterator[WatchEvent]:
         for line in self._lines():
-            raw = json.loads(line)
+            try:
+                raw = json.loads(line)
+            except ValueError as error:  # a connection that was cut in the middle of a line
+                raise unreachable(error, subject=self._subject, address=self._connection.address) from error
             found = raw["object"]
             if raw["type"] == "ERROR":
                 raise of_status(
