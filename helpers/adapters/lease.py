@@ -67,7 +67,7 @@ class LeaderElection:
         self._seen: _Seen | None = None
         self._leads_until_seconds: float | None = None
         self._was_leading = False
-        self._refused: Forbidden | None = None
+        self._refused: Exception | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"lease-{name}", daemon=True)
 
@@ -85,6 +85,8 @@ class LeaderElection:
 
         Raises:
             Forbidden: the lease may not be read or written; waiting would not mend it.
+
+        Whatever else ended the renewing is raised, too.
         """
         if self._refused is not None:
             raise self._refused
@@ -140,6 +142,10 @@ class LeaderElection:
                 self.try_once()
             except Forbidden as error:
                 self._log.error("lease_forbidden", lease=str(self._ref), reason=str(error))
+                self._refused = error
+                return
+            except Exception as error:  # noqa: BLE001 - raised by `leads`: one that never leads again would seem well
+                self._log.error("lease_failed", lease=str(self._ref), reason=f"{type(error).__name__}: {error}")
                 self._refused = error
                 return
             self._stopped.wait(self._times.retry_seconds)

@@ -52,4 +52,9 @@ class QueuedEvents:
     def _write(self) -> None:
         while (item := self._queue.get()) is not None:
             regarding, reason, message, event_type = item
-            self._events.record(regarding, reason, message, event_type=event_type)
+            try:
+                self._events.record(regarding, reason, message, event_type=event_type)
+            except Exception as error:  # noqa: BLE001 - said; a row that nobody empties would lose all that follow
+                name = f"{regarding['kind']} {regarding['metadata']['name']}"
+                why = f"{type(error).__name__}: {error}"
+                self._log.warning("event_not_written", object=name, text=message, reason=why)

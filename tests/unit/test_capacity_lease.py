@@ -160,6 +160,18 @@ def test_a_missing_permission_is_raised_to_who_asks(two: Candidates) -> None:
         ask_for_ever(election)
 
 
+def test_whatever_ends_the_renewing_is_raised_to_who_asks(two: Candidates) -> None:
+    """A process whose renewing died unseen would never lead again, and seem well."""
+
+    def ends(ref: ObjectRef) -> None:
+        raise OSError("the connection is gone")
+
+    two.cluster.get = ends  # type: ignore[method-assign]
+    with two.first as election, pytest.raises(OSError, match="the connection is gone"):
+        ask_for_ever(election)
+    assert two.log.of("lease_failed")
+
+
 def test_times_under_which_two_could_lead_are_refused() -> None:
     with pytest.raises(ValueError, match="two could lead at once"):
         LeaseTimes(duration_seconds=10, renew_deadline_seconds=10)

@@ -248,3 +248,21 @@ def test_events_are_written_in_order_without_holding_anybody_up_and_a_flood_is_l
     assert written == sorted(written)
     assert sorted(written + dropped) == list(range(10))
     assert len(written) in (3, 4)
+
+
+def test_an_event_that_fails_in_a_way_nobody_foresaw_is_said_and_the_next_one_is_written() -> None:
+    behind, log = FakeEvents(), FakeLog()
+    record = behind.record
+
+    def fails_once(*arguments: Any, **named: Any) -> None:
+        behind.record = record  # type: ignore[method-assign]
+        raise OSError("the connection is gone")
+
+    behind.record = fails_once  # type: ignore[method-assign]
+    about = {"kind": "Pod", "metadata": {"name": "ml-0", "uid": "u"}}
+    with QueuedEvents(behind, log) as events:
+        events.record(about, "GpumemTest", "lost")
+        events.record(about, "GpumemTest", "written")
+    assert [message for _, _, _, message in behind.recorded] == ["written"]
+    (said,) = log.of("event_not_written")
+    assert (said["text"], said["reason"]) == ("lost", "OSError: the connection is gone")
