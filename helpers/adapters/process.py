@@ -92,3 +92,20 @@ class Pulse:
     def is_felt(self) -> bool:
         """Whether the loop has asked lately."""
         return self._clock.monotonic_seconds() - self._asked_seconds < self._stuck_after_seconds
+
+
+class Loops:
+    """Threads that work until the process ends; one that ended before is missed."""
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+
+    def start(self, name: str, run: Callable[[Callable[[], bool]], None], stop: Callable[[], bool]) -> None:
+        """Starts one; it ends when `stop()`, and with the process."""
+        thread = threading.Thread(target=run, args=(stop,), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def alive(self) -> bool:
+        """Whether all of them still run."""
+        return all(thread.is_alive() for thread in self._threads)

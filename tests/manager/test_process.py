@@ -15,6 +15,10 @@ import pytest
 
 from helpers.adapters.sql_.connection import open_database
 from helpers.adapters.sql_.store import SqlJobStore
+from helpers.apps.manager.app import Outside, run_manager
+from helpers.apps.manager.settings import RunSettings
+from helpers.services.manager_figures import ManagerFigures
+from helpers.services.manager_queue import QueueBoard
 from lab.manager_process import ROOT, TOKEN, ManagerProcess, manager_process
 from lab.ports import free_ports
 from lab.postgres_server import PostgresServer
@@ -180,3 +184,38 @@ def test_a_database_that_cannot_be_used_ends_the_command(tmp_path: Path, url: st
     assert ended.returncode == code
     assert words in ended.stderr
     assert "very-secret" not in ended.stderr
+
+
+@pytest.mark.parametrize("loop", [QueueBoard, ManagerFigures])
+def test_a_loop_that_ended_before_the_process_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop: type
+) -> None:
+    """What it keeps would stand still, and nobody would see that from outside."""
+    ends, stop = threading.Event(), threading.Event()
+    port = free_ports(1)[0]
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"{TOKEN} alice vision\n")
+    tokens.chmod(0o600)
+
+    def runs(_: object, stopped: Callable[[], bool]) -> None:
+        while not (stopped() or ends.is_set()):
+            time.sleep(0.02)
+
+    monkeypatch.setattr(loop, "run", runs)
+    run = RunSettings(address=f"127.0.0.1:{port}", tokens=tokens, database_url=f"sqlite:///{tmp_path}/jobs.db")
+    thread = threading.Thread(target=run_manager, args=(SETTINGS, run, Outside()), kwargs={"stop": stop.is_set})
+    thread.start()
+
+    def healthz() -> int:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code
+        except httpx.TransportError:
+            return 0
+
+    try:
+        until(lambda: healthz() == 200)
+        ends.set()
+        until(lambda: healthz() == 503)
+    finally:
+        stop.set()
+        thread.join()

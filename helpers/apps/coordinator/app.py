@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import socket
-import threading
 from collections.abc import Callable
 
 from helpers.adapters.bullmq_clients.hands import FOLDER, BullmqHands, check_clients
@@ -20,7 +19,7 @@ from helpers.adapters.lease import LeaderElection
 from helpers.adapters.logging_ import JsonLog, failure_logged, threads_log
 from helpers.adapters.metrics import ListenAddress, new_registry
 from helpers.adapters.ollama_ import OllamaEngines
-from helpers.adapters.process import Pulse, installed_version, stopped_by_signal
+from helpers.adapters.process import Loops, Pulse, installed_version, stopped_by_signal
 from helpers.adapters.queued_events import QueuedEvents
 from helpers.adapters.redis_.board import RedisBoard, RedisLeadership
 from helpers.adapters.redis_.connection import with_password
@@ -130,7 +129,7 @@ def run_coordinator(
                 registry,
                 away=lambda: dict(engines.away()),
                 verdicts=lambda: coordinator.verdicts,
-                healthy=lambda: all(pulse.is_felt() for pulse in pulses),
+                healthy=lambda: here.loops.alive() and all(pulse.is_felt() for pulse in pulses),
             )
             port = stack.enter_context(served(answers, ListenAddress.parse(run.address)))
             log.info("http_served", address=run.address, port=port)
@@ -167,6 +166,7 @@ class _Here:
     metrics: CoordinatorMetrics
     stopped: Callable[[], bool]
     stack: contextlib.ExitStack
+    loops: Loops = dataclasses.field(default_factory=Loops)
 
     def engines(self) -> EngineWatch:
         """Looks at cards and servers."""
@@ -185,7 +185,7 @@ class _Here:
             dry_run=self.settings.dry_run,
         )
         if self.settings.engines:
-            self._start(watch.run, "engines")
+            self.loops.start("engines", watch.run, self.stopped)
         return watch
 
     def yields(self, leadership: Leadership) -> YieldDesk:
@@ -201,7 +201,7 @@ class _Here:
         )
         desk = YieldDesk(ports, self.settings)
         if self.settings.hooks:
-            self._start(desk.run, "yields")
+            self.loops.start("yields", desk.run, self.stopped)
         return desk
 
     def leadership(self, url: str) -> Leadership:
@@ -231,6 +231,3 @@ class _Here:
             self.cluster, component=names.COORDINATOR_COMPONENT, instance=instance, clock=self.clock, log=self.log
         )
         return self.stack.enter_context(QueuedEvents(events, self.log))
-
-    def _start(self, target: Callable[[Callable[[], bool]], None], name: str) -> None:
-        threading.Thread(target=target, args=(self.stopped,), name=name, daemon=True).start()

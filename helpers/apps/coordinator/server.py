@@ -50,7 +50,7 @@ class Answers:
         if path == "/healthz":
             healthy = self._healthy()
             code = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
-            return code, "text/plain", b"ok\n" if healthy else b"no turn was finished in time\n", {}
+            return code, "text/plain", b"ok\n" if healthy else b"a loop hangs or has ended: see the log\n", {}
         if path == "/v1/lanes":
             return self._lanes()
         if path == "/v1/status" or path.startswith("/v1/status/"):

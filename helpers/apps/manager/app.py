@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from helpers.adapters.logging_ import JsonLog, failure_logged
 from helpers.adapters.manager_metrics import PrometheusManagerMetrics
 from helpers.adapters.metrics import ListenAddress, new_registry
 from helpers.adapters.metrics import served as metrics_served
-from helpers.adapters.process import Pulse, installed_version, stopped_by_signal
+from helpers.adapters.process import Loops, Pulse, installed_version, stopped_by_signal
 from helpers.adapters.sql_.alert_memory import SqlAlertMemory
 from helpers.adapters.sql_.connection import open_database
 from helpers.adapters.sql_.leadership import DatabaseLeadership
@@ -105,12 +104,13 @@ def run_manager(
         board = QueueBoard(store, outside.engine, settings, clock, log)
         board.look()
         pulses = [Pulse(stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS) for _ in range(2)]
-        threading.Thread(target=board.run, args=(pulses[0].stop,), name="queue", daemon=True).start()
+        loops = Loops()
+        loops.start("queue", board.run, pulses[0].stop)
         figures = ManagerFigures(store, board, purse, settings, metrics, clock, log, outside.engine)
-        threading.Thread(target=figures.run, args=(stopped,), name="figures", daemon=True).start()
+        loops.start("figures", figures.run, stopped)
 
         def healthy() -> bool:
-            return all(pulse.is_felt() for pulse in pulses)
+            return loops.alive() and all(pulse.is_felt() for pulse in pulses)
 
         desk = JobDesk(store, outside.engine, settings, purse, clock)
         callers = _callers(settings, run, outside.cluster, clock)
@@ -141,7 +141,7 @@ def run_manager(
         if channels:
             alerting = BudgetAlerting(channels, SqlAlertMemory(database, clock), dry_run=run.dry_run)
             watch = BudgetWatch(store, purse, settings, alerting, leadership, metrics, clock, log)
-            threading.Thread(target=watch.run, args=(stopped,), name="budgets", daemon=True).start()
+            loops.start("budgets", watch.run, stopped)
         if outside.engine is None:
             log.warning("no_engine", reason="jobs are taken and stay pending until a manager with an engine runs")
             _wait(pulses[1].stop, clock)
