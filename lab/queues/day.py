@@ -19,6 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import redis
+
 from helpers.domain.estate.coordinator import Lane, Redis
 from helpers.domain.estate.windows import LaneWindow
 from helpers.domain.lanes.settings import CoordinatorSettings, LaneRule
@@ -30,6 +32,8 @@ REALTIME, BATCH = "ai-realtime", "ai-batch"
 MIDNIGHT = datetime(2026, 11, 25, tzinfo=UTC)
 DAY = timedelta(days=1)
 SETTLE_SECONDS = 0.1
+# The coordinator's start belongs to the night before: a program, an interpreter and a client on loaded cores.
+START_SECONDS = 12.0
 NIGHT = LaneWindow.model_validate({"from": "18:00", "to": "09:00"})
 
 
@@ -100,9 +104,15 @@ def live_through(url: str, folder: Path, day: Day, *, major: int = 5, helper: bo
         for queue in (REALTIME, BATCH):
             producer.add(queue, -1)  # the coordinator meets the queues before the day begins
             wait_until(lambda queue=queue: workers.ended(queue) == [-1], "warm")  # type: ignore[misc]
-        at_seconds = time.time() + 3  # the coordinator's start belongs to the night before
+        at_seconds = time.time() + START_SECONDS
         clock = ScaledClock(MIDNIGHT, at_seconds, day.speed)
-        with _coordinator(url, folder, at_seconds, day), observer(url, (REALTIME, BATCH)) as eyes:
+        with (
+            _coordinator(url, folder, at_seconds, day),
+            observer(url, (REALTIME, BATCH)) as eyes,
+            redis.Redis.from_url(url) as client,
+        ):
+            # Without its document the worker-side helper has nothing to go by, as where nobody coordinates.
+            wait_until(lambda: bool(client.exists("gpumem:lane:batch")), "the coordinator is there", START_SECONDS)
             time.sleep(max(0.0, at_seconds - time.time()))
             producer.ask("play", jobs=jobs, timeout_seconds=day.real_seconds * 4)
             wanted = day.realtime_count + day.batch_count
