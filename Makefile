@@ -7,7 +7,8 @@ TERRAFORM ?= $(shell command -v terraform || command -v tofu)
 DEMO_CLUSTER := $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(KUBECONFIG))
 # Terraform and the cdktf command line ask their maker for news otherwise.
 export CHECKPOINT_DISABLE := 1
-# Test processes side by side, each with labs of its own; a file stays in one. Most tests wait for a cluster, not for a core.
+# Test processes side by side, each with labs of its own; a file stays in one, and so do files that share a lab. Most tests
+# wait for a cluster, not for a core.
 WORKERS ?= 4
 # Tests start hundreds of processes: where this is set, each compiles every module of the project anew.
 export PYTHONDONTWRITEBYTECODE :=

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from helpers.domain.rights import Right, Scope, policy_rules
-from lab.api import APPLY_PATCH, ApiError
+from lab.api import APPLY_PATCH, Api, ApiError
 from lab.cluster import Lab
 from lab.waiting import wait_for
 
-_AUTHORIZATION = "/apis/rbac.authorization.k8s.io/v1"
+_API_VERSION = "rbac.authorization.k8s.io/v1"
+_AUTHORIZATION = f"/apis/{_API_VERSION}"
 
 
 def grant_rights(
@@ -49,7 +50,7 @@ def grant_rights(
             for rule in policy_rules(rights, scope)
         ]
         role = {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "apiVersion": _API_VERSION,
             "kind": kind,
             "metadata": {"name": name},
             "rules": [rule for rule in rules if rule["verbs"]],
@@ -74,10 +75,13 @@ def _in_force(lab: Lab, user: str, right: Right, namespace: str, without: str) -
     attributes = {"group": right.api_group, "resource": resource, "subresource": subresource}
     attributes |= {"namespace": namespace, "name": next(iter(right.names), "")}
     return all(
-        lab.api().post(
-            "/apis/authorization.k8s.io/v1/subjectaccessreviews",
-            {"spec": {"user": user, "resourceAttributes": attributes | {"verb": verb}}},
-        )["status"]["allowed"]
-        == (f"{verb} {right.resource}" != without)
+        allowed(lab.api(), user, attributes | {"verb": verb}) == (f"{verb} {right.resource}" != without)
         for verb in right.verbs
     )
+
+
+def allowed(api: Api, user: str, attributes: Mapping[str, str], groups: Sequence[str] = ()) -> bool:
+    """The API server's own word (SubjectAccessReview) on what `user` asks for, as `resourceAttributes` spell it."""
+    spec = {"user": user, "groups": list(groups), "resourceAttributes": dict(attributes)}
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+    return bool(api.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)["status"]["allowed"])

@@ -109,3 +109,8 @@ class Loops:
     def alive(self) -> bool:
         """Whether all of them still run."""
         return all(thread.is_alive() for thread in self._threads)
+
+    def join(self, bound_seconds: float) -> None:
+        """Waits until they have ended, so long at most for each."""
+        for thread in self._threads:
+            thread.join(bound_seconds)

@@ -21,8 +21,10 @@ from typing import Any
 
 import redis
 
+from helpers.adapters.redis_.board import ROOT
 from helpers.domain.estate.coordinator import Lane, Redis
 from helpers.domain.estate.windows import LaneWindow
+from helpers.domain.lanes.board import lane_key
 from helpers.domain.lanes.settings import CoordinatorSettings, LaneRule
 from lab.queues.apps import HELPER, App, app, wait_until
 from lab.queues.observer import Observer, Seen, observer
@@ -112,7 +114,7 @@ def live_through(url: str, folder: Path, day: Day, *, major: int = 5, helper: bo
             redis.Redis.from_url(url) as client,
         ):
             # Without its document the worker-side helper has nothing to go by, as where nobody coordinates.
-            wait_until(lambda: bool(client.exists("gpumem:lane:batch")), "the coordinator is there", START_SECONDS)
+            wait_until(lambda: bool(client.exists(ROOT + lane_key("batch"))), "the coordinator is there", START_SECONDS)
             time.sleep(max(0.0, at_seconds - time.time()))
             producer.ask("play", jobs=jobs, timeout_seconds=day.real_seconds * 4)
             wanted = day.realtime_count + day.batch_count

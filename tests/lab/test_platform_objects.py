@@ -17,6 +17,7 @@ from helpers.domain.estate.model import Estate
 from helpers.ports.cluster import ObjectRef
 from helpers.rendering.objects import RenderedObject
 from helpers.rendering.render import render
+from lab import rights
 from lab.cluster import Lab
 from lab.waiting import wait_for
 from tests.fixtures.platform_lab import ApplyCrds
@@ -142,14 +143,4 @@ def test_a_project_is_its_own_peoples(
         "verb": verb,
         "namespace": namespace,
     }
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SubjectAccessReview",
-        "spec": {"user": "somebody", "groups": [group], "resourceAttributes": attributes},
-    }
-
-    def answer() -> bool:
-        said = platform_lab.api().post("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
-        return bool(said["status"]["allowed"]) is allowed
-
-    wait_for(answer)
+    wait_for(lambda: rights.allowed(platform_lab.api(), "somebody", attributes, [group]) is allowed)

@@ -16,7 +16,7 @@ from helpers.domain.estate.model import Estate
 from helpers.domain.quantity import canonical_count
 from helpers.rendering.estate_file import parse_estate
 from helpers.rendering.render import render
-from lab import cluster
+from lab import cluster, rights
 from lab.cluster import Lab
 from lab.estate_nodes import nodes_of_estate
 from lab.foreign import create_foreign_workloads, foreign_workload
@@ -159,16 +159,9 @@ def test_an_account_may_do_its_own_step_and_nothing_else(
     namespace, _, name = place.partition("/")
     group = "apps" if kind == "deployments" else ""
     attributes = {"verb": verb, "resource": kind, "subresource": subresource, "group": group}
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SubjectAccessReview",
-        "spec": {
-            "user": f"system:serviceaccount:{both.estate.namespace}:{account}",
-            "resourceAttributes": {**attributes, "namespace": namespace, "name": name},
-        },
-    }
-    said = both.by_git.api().post("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
-    assert bool(said["status"]["allowed"]) is allowed
+    user = f"system:serviceaccount:{both.estate.namespace}:{account}"
+    said = rights.allowed(both.by_git.api(), user, {**attributes, "namespace": namespace, "name": name})
+    assert said is allowed
 
 
 @pytest.mark.parametrize("both", [("argocd", t4_text)], ids=["argocd-t4"], indirect=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -74,6 +75,14 @@ def kept(watched: WatchedObjects) -> dict[str, bool]:
     return {one["metadata"]["uid"]: one["spec"]["suspend"] for one in watched.all()}
 
 
+def raises(watched: WatchedObjects, error: type[Exception]) -> bool:
+    try:
+        watched.all()
+    except error:
+        return True
+    return False
+
+
 def test_the_first_look_has_what_is_there_whatever_the_watch_has_told(
     cluster: LateCluster, watched: WatchedObjects
 ) -> None:
@@ -114,14 +123,7 @@ def test_what_the_watch_missed_is_found_by_comparing(
 def test_a_watch_that_is_refused_is_said_at_every_look(cluster: LateCluster, watched: WatchedObjects) -> None:
     cluster.refused = Forbidden("watch Job vision: 403")
 
-    def refused() -> bool:
-        try:
-            watched.all()
-        except Forbidden:
-            return True
-        return False
-
-    wait_for(refused)
+    wait_for(partial(raises, watched, Forbidden))
     with pytest.raises(Forbidden, match="403"):
         watched.all()
 
@@ -178,14 +180,7 @@ def test_what_nobody_foresaw_in_a_watch_is_raised_at_the_next_look(
     assert kept(watched) == {}
     cluster.refused = OSError("the connection is gone")
 
-    def told() -> bool:
-        try:
-            watched.all()
-        except OSError:
-            return True
-        return False
-
-    wait_for(told)
+    wait_for(partial(raises, watched, OSError))
     cluster.refused = None
     with pytest.raises(OSError, match="the connection is gone"):
         watched.all()

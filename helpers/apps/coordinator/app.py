@@ -116,12 +116,12 @@ def run_coordinator(
         if settings.leases is not None and settings.dry_run:
             log.info("leases_not_served", reason="in a dry run nobody counts them, so a lease would be no right")
         elif settings.leases is not None:
-            world = LeaseWorld(settings, run, url, cluster, leadership, registry, clock, log, stopped)
+            world = LeaseWorld(settings, run, url, cluster, leadership, registry, clock, log, stopped, here.loops)
             keeper, pulse = run_leases(world, settings.leases, lambda: coordinator.lane_uses, stack)
             keepers.append(keeper)
             pulses.append(pulse)
         if settings.gates:
-            gates = GateWorld(settings, run, cluster, registry, keepers[0] if keepers else None, stopped)
+            gates = GateWorld(settings, run, cluster, registry, keepers[0] if keepers else None, stopped, here.loops)
             pulses.append(run_gates(gates, ports, lambda: coordinator.demands))
         if run.address:
             answers = Answers(

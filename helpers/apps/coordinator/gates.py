@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import prometheus_client as prometheus
 
 from helpers.adapters.events import KubernetesEvents
 from helpers.adapters.gate_metrics import PrometheusGateMetrics
-from helpers.adapters.process import Pulse
+from helpers.adapters.process import Loops, Pulse
 from helpers.apps.coordinator.settings import RunSettings
 from helpers.domain import names
 from helpers.domain.errors import InputError
@@ -35,6 +34,7 @@ class GateWorld:
     registry: prometheus.CollectorRegistry
     keeper: LeaseKeeper | None
     stopped: Callable[[], bool]
+    loops: Loops
 
 
 def run_gates(world: GateWorld, ports: CoordinatorPorts, demands: Callable[[], Mapping[str, int]]) -> Pulse:
@@ -65,5 +65,5 @@ def run_gates(world: GateWorld, ports: CoordinatorPorts, demands: Callable[[], M
         dry_run=world.settings.dry_run,
     )
     pulse = Pulse(world.stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS)
-    threading.Thread(target=keeper.run, args=(pulse.stop,), name="gates", daemon=True).start()
+    world.loops.start("gates", keeper.run, pulse.stop)
     return pulse

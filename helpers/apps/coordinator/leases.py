@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from helpers.adapters.exporter_scrape import HttpExporters
 from helpers.adapters.kubernetes_callers import KubernetesCallers
 from helpers.adapters.lease_metrics import PrometheusLeaseMetrics
 from helpers.adapters.metrics import ListenAddress
-from helpers.adapters.process import Pulse
+from helpers.adapters.process import Loops, Pulse
 from helpers.adapters.queued_events import QueuedEvents
 from helpers.adapters.redis_.leases import RedisLeases
 from helpers.adapters.token_file import TokenFile
@@ -52,6 +51,7 @@ class LeaseWorld:
     clock: Clock
     log: Log
     stopped: Callable[[], bool]
+    loops: Loops
 
 
 def run_leases(
@@ -86,8 +86,8 @@ def run_leases(
     keeper = LeaseKeeper(ports, leases, settings.lanes)
     keeper.turn()  # the lanes know from their first look what leases hold
     pulse = Pulse(world.stopped, clock, stuck_after_seconds=STUCK_AFTER_SECONDS)
-    threading.Thread(target=cards.run, args=(world.stopped,), name="lease-cards", daemon=True).start()
-    threading.Thread(target=keeper.run, args=(pulse.stop,), name="leases", daemon=True).start()
+    world.loops.start("lease-cards", cards.run, world.stopped)
+    world.loops.start("leases", keeper.run, pulse.stop)
     api = lease_api(keeper, callers, leases, log)
     address = ListenAddress.parse(world.run.lease_address)
     served = asgi_served(

@@ -95,15 +95,15 @@ def _start(
     def configuration_seen(_: Manifest | None) -> None:
         keeping.wake()
 
-    def followed(ref: ObjectRef, noted: Callable[[Manifest | None], None]) -> Callable[[], None]:
-        return lambda: follow(ports.cluster, ref, noted, stop=threads.stopped, log=ports.log)
+    def followed(ref: ObjectRef, noted: Callable[[Manifest | None], None]) -> Callable[[Callable[[], bool]], None]:
+        return lambda stop: follow(ports.cluster, ref, noted, stop=stop, log=ports.log)
 
     # A watch says nothing of an object that is not there, and whoever waits for it should read what for.
     ports.log.info("certificate_awaited", secret=str(settings.secret_ref), made_by=run.certificates)
     threads.start("secret", followed(settings.secret_ref, secret_seen))
     if run.certificates == "self":
         threads.start("configuration", followed(settings.configuration_ref, configuration_seen))
-        threads.start("keeper", lambda: keeping.run(threads.stopped))
+        threads.start("keeper", keeping.run)
 
 
 def keeper_settings(run: RunSettings) -> KeeperSettings:

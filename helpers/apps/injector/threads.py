@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from helpers.adapters.lease import LeaderElection
+from helpers.adapters.process import Loops
 from helpers.domain import names
 from helpers.domain.errors import Forbidden
 from helpers.services.certificates import RETRY_SECONDS, CertificateKeeper, KeeperPorts, KeeperSettings
@@ -55,7 +56,7 @@ class Threads:
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._loops = Loops()
 
     def __enter__(self) -> Threads:
         return self
@@ -63,14 +64,11 @@ class Threads:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._wake()
-        for thread in self._threads:
-            thread.join(THREADS_BOUND_SECONDS)
+        self._loops.join(THREADS_BOUND_SECONDS)
 
-    def start(self, name: str, run: Callable[[], None]) -> None:
+    def start(self, name: str, run: Callable[[Callable[[], bool]], None]) -> None:
         """Starts one."""
-        thread = threading.Thread(target=run, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        self._loops.start(name, run, self.stopped)
 
     def stopped(self) -> bool:
         """Whether they are to end."""
@@ -78,4 +76,4 @@ class Threads:
 
     def alive(self) -> bool:
         """Whether all of them still run."""
-        return all(thread.is_alive() for thread in self._threads)
+        return self._loops.alive()
